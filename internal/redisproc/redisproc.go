@@ -1,0 +1,207 @@
+// Package redisproc starts a redis-server process of our own, for tests and for
+// the demo, and ends it again.
+package redisproc
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNotFound says that no Redis server program is on PATH.
+var ErrNotFound = errors.New("neither redis-server nor valkey-server is on PATH: install the redis-server package")
+
+// Options say how to start the server.
+type Options struct {
+	// TCP also opens a port on loopback, at Port when it is set and free, else at any.
+	TCP  bool
+	Port int
+	// Args are appended to the command line, such as "--appendonly", "yes".
+	Args []string
+	// Dir is the working folder; empty makes a temporary one, removed by Stop.
+	Dir string
+}
+
+// Server is a running redis-server. Its methods are not safe for concurrent use.
+type Server struct {
+	Socket string // path of the Unix socket
+	Addr   string // host:port on loopback, when Options.TCP was set
+	opts   Options
+	ownDir bool
+	dir    string
+	bin    string
+	port   int
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Find gives the path of a Redis server program, or ErrNotFound.
+func Find() (string, error) {
+	for _, name := range []string{"redis-server", "valkey-server"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", ErrNotFound
+}
+
+// Start runs a server and waits until it answers, at most ten seconds.
+func Start(opts Options) (*Server, error) {
+	bin, err := Find()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opts: opts, dir: opts.Dir, bin: bin}
+	if s.dir == "" {
+		if s.dir, err = os.MkdirTemp("", "pillion-redis-"); err != nil {
+			return nil, err
+		}
+		s.ownDir = true
+	}
+	s.Socket = filepath.Join(s.dir, "redis.sock")
+	if opts.TCP {
+		if s.port, err = freePort(opts.Port); err != nil {
+			return nil, errors.Join(err, s.Stop())
+		}
+		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+	}
+	if err := s.Restart(); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// freePort gives want when nothing listens there, else a port the system picks.
+func freePort(want int) (int, error) {
+	if want != 0 {
+		if ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(want))); err == nil {
+			return want, ln.Close()
+		}
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return ln.Addr().(*net.TCPAddr).Port, ln.Close()
+}
+
+// Restart starts the process again, on the same socket, port and folder, after
+// Kill or Terminate.
+func (s *Server) Restart() error {
+	args := []string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--unixsocket", s.Socket,
+		"--dir", s.dir, "--save", "", "--daemonize", "no", "--logfile", filepath.Join(s.dir, "redis.log"),
+	}
+	s.cmd = exec.Command(s.bin, append(args, s.opts.Args...)...)
+	// A group of its own: a terminal's Ctrl-C must reach our process first, so
+	// that it can still write its last answers.
+	s.cmd.SysProcAttr = procAttr()
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", s.bin, err)
+	}
+	s.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		_ = cmd.Wait()
+		close(exited)
+	}(s.cmd, s.exited)
+	return s.waitReady()
+}
+
+func (s *Server) waitReady() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s.answers() {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			return fmt.Errorf("%s ended at once; its log:\n%s", s.bin, s.log())
+		case <-ctx.Done():
+			return fmt.Errorf("%s did not answer within 10s; its log:\n%s", s.bin, s.log())
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Server) log() string {
+	b, _ := os.ReadFile(filepath.Join(s.dir, "redis.log"))
+	return string(b)
+}
+
+// answers asks for PING; LOADING and errors are not yet an answer.
+func (s *Server) answers() bool {
+	line, err := s.Command("PING")
+	return err == nil && line == "+PONG"
+}
+
+// Command sends one command over the Unix socket, on a connection of its own, and
+// gives the first line of the reply. It is for set-up and checks, not for speed.
+func (s *Server) Command(args ...string) (string, error) {
+	c, err := net.DialTimeout("unix", s.Socket, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := c.Write([]byte(b.String())); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+// Pause stops the process from running (SIGSTOP); connections stay open.
+func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process run again (SIGCONT).
+func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Kill ends the process at once (SIGKILL) and waits for it.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Terminate asks the process to end (SIGTERM) and waits for it; a process that
+// does not end within five seconds is killed.
+func (s *Server) Terminate() { s.end(syscall.SIGTERM) }
+
+func (s *Server) end(sig syscall.Signal) {
+	if s.cmd == nil || s.cmd.Process == nil || s.exited == nil {
+		return
+	}
+	_ = s.cmd.Process.Signal(syscall.SIGCONT)
+	_ = s.cmd.Process.Signal(sig)
+	select {
+	case <-s.exited:
+	case <-time.After(5 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-s.exited
+	}
+}
+
+// Exited is closed when the process has ended.
+func (s *Server) Exited() <-chan struct{} { return s.exited }
+
+// Stop ends the process and removes its folder.
+func (s *Server) Stop() error {
+	s.Terminate()
+	if s.ownDir {
+		return os.RemoveAll(s.dir)
+	}
+	return nil
+}

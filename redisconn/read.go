@@ -1,0 +1,143 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Mode says how Get treats a key that is absent.
+type Mode uint8
+
+const (
+	// ForgetAbsent keeps nothing about an absent key.
+	ForgetAbsent Mode = iota
+	// RememberAbsent keeps the absence in memory until the key is written. For
+	// keys whose names the configuration bounds, such as purge marks.
+	RememberAbsent
+	// ProbeFirst asks without tracking first, so that keys named by strangers, such
+	// as made-up session ids, leave nothing in the server's tracking table.
+	ProbeFirst
+)
+
+// flight is one read from Redis that any number of callers wait for.
+type flight struct {
+	mode Mode
+	done chan struct{}
+	v    *Value
+	err  error
+}
+
+// Peek looks the key up in memory: nil when it is not there, or when memory cannot
+// be trusted now. It costs no Redis command and no allocation. now must carry the
+// monotonic clock, as time.Now gives it.
+func (c *Conn) Peek(key []byte, now time.Time) *Value {
+	if !c.trusted(now) {
+		return nil
+	}
+	return c.mem.get(key, now)
+}
+
+// requestWait is how long a request waits for Redis: the configured timeout less a
+// tenth, which is left for the answer that says that Redis is down.
+func (c *Conn) requestWait() time.Duration { return c.cfg.Timeout - c.cfg.Timeout/10 }
+
+// Get reads the key from Redis (GET, with CLIENT CACHING YES where tracking is on)
+// and keeps it in memory. Callers at the same time share one read. An absent key is
+// a Value that does not exist, not an error; any error wraps ErrUnavailable and
+// means that nothing is known, within the configured timeout.
+func (c *Conn) Get(ctx context.Context, key string, mode Mode) (*Value, error) {
+	if !c.Up() {
+		return nil, fmt.Errorf("%w: redis is down", ErrUnavailable)
+	}
+	s := c.mem.shard(key)
+	s.mu.Lock()
+	f := s.flights[key]
+	lead := f == nil || f.mode != mode
+	if lead {
+		f = &flight{mode: mode, done: make(chan struct{})}
+		s.flights[key] = f
+	}
+	s.mu.Unlock()
+	if lead {
+		f.v, f.err = call(c, context.Background(), c.requestWait(), func(ctx context.Context, client rueidis.Client) (*Value, error) {
+			return c.read(ctx, client, key, mode)
+		})
+		s.mu.Lock()
+		if s.flights[key] == f {
+			delete(s.flights, key)
+		}
+		s.mu.Unlock()
+		close(f.done)
+		return f.v, f.err
+	}
+	select {
+	case <-f.done:
+		return f.v, f.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+}
+
+func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode Mode) (*Value, error) {
+	c.stats.reads.Add(1)
+	if c.untracked.Load() {
+		return c.readUntracked(ctx, client, key)
+	}
+	if mode == ProbeFirst {
+		n, err := client.Do(ctx, client.B().Exists().Key(key).Build()).AsInt64()
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		if n == 0 {
+			return &Value{key: key}, nil
+		}
+	}
+	msg, err := client.DoCache(ctx, client.B().Get().Key(key).Cache(), maxLocal).ToMessage()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return nil, unavailable(err)
+	}
+	// The same value, or a newer one, so that it is decoded once.
+	if v := c.mem.get([]byte(key), time.Now()); v != nil {
+		return v, nil
+	}
+	v := &Value{key: key}
+	if err == nil {
+		v.exists = true
+		v.data, err = msg.ToString()
+		v.expireAt = max(msg.CachePXAT(), 0)
+	} else {
+		err = nil
+	}
+	return v, unavailable(err)
+}
+
+func (c *Conn) readUntracked(ctx context.Context, client rueidis.Client, key string) (*Value, error) {
+	now := time.Now()
+	out := client.DoMulti(ctx, client.B().Get().Key(key).Build(), client.B().Pttl().Key(key).Build())
+	v := &Value{key: key}
+	data, err := out[0].ToString()
+	if rueidis.IsRedisNil(err) {
+		return v, nil
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	v.exists, v.data = true, data
+	if pttl, err := out[1].AsInt64(); err == nil && pttl >= 0 {
+		v.expireAt = now.UnixMilli() + pttl
+	}
+	return v, nil
+}
+
+// unavailable makes every failure one kind: the caller does not know. WRONGTYPE,
+// NOAUTH and LOADING are among them; none of them says that the key is absent.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

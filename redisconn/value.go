@@ -1,0 +1,57 @@
+package redisconn
+
+import (
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// Value is what Redis said about one key: its string, or that it is absent. It is
+// immutable and safe for concurrent use; it stays valid after an invalidation.
+type Value struct {
+	key        string
+	data       string
+	exists     bool
+	expireAt   int64 // Unix milliseconds; 0: no expiry
+	localUntil int64 // Unix milliseconds
+	owner      *store
+	cost       int64
+	visited    atomic.Bool
+	newer      *Value
+	older      *Value
+	decoded    atomic.Pointer[box]
+}
+
+type box struct{ v any }
+
+// Exists is false when the key is absent.
+func (v *Value) Exists() bool { return v.exists }
+
+// Key is the Redis key.
+func (v *Value) Key() string { return v.key }
+
+// String gives the value without copying it.
+func (v *Value) String() string { return v.data }
+
+// Bytes gives the value without copying it. It must not be modified.
+func (v *Value) Bytes() []byte { return unsafe.Slice(unsafe.StringData(v.data), len(v.data)) }
+
+// ExpireAt is when the key expires in Redis; zero when it does not.
+func (v *Value) ExpireAt() time.Time {
+	if v.expireAt == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(v.expireAt)
+}
+
+// Decoded gives what SetDecoded attached, or nil.
+func (v *Value) Decoded() any {
+	if b := v.decoded.Load(); b != nil {
+		return b.v
+	}
+	return nil
+}
+
+// SetDecoded attaches a decoded form, which lives and dies with the value: a
+// decoded copy beside it could outlive an invalidation. Of several calls, one wins.
+func (v *Value) SetDecoded(d any) { v.decoded.Store(&box{d}) }
