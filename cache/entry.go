@@ -1,0 +1,262 @@
+package cache
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// The errors of decoding. Each means that the entry is unusable and counts as a
+// miss; who stored it matters no more than that.
+var (
+	ErrTruncated = errors.New("stored entry is cut short")
+	ErrFormat    = errors.New("stored entry is not in this format")
+	ErrVersion   = errors.New("stored entry has another version of the format")
+	ErrChecksum  = errors.New("stored entry does not match its checksum")
+)
+
+// Kind says what an entry holds.
+type Kind uint8
+
+// The kinds of entries.
+const (
+	// KindResponse is a stored response.
+	KindResponse Kind = 1
+	// KindVary stands at a primary key whose responses vary. Header holds the
+	// names of the selecting fields and Body the generation: see NewVaryIndex.
+	KindVary Kind = 2
+)
+
+// Flags are properties of an entry that a hit needs without reading its header.
+type Flags uint8
+
+// The flags.
+const (
+	// FlagMustRevalidate: never serve it stale (RFC 9111 §4.2.4, §5.2.2.2).
+	FlagMustRevalidate Flags = 1 << iota
+	// FlagVariant: Key is followed by a secondary key.
+	FlagVariant
+)
+
+// TagMark is a tag and the value of its purge mark, both as bytes. The mark was
+// read when the fill began: if it has another value when the entry is used, the
+// tag was purged since, during the fill included. An empty mark means that there
+// was none.
+type TagMark struct{ Tag, Mark []byte }
+
+// Entry is a stored response. Times are Unix milliseconds; durations are kept in
+// milliseconds, the lifetime rounded down and the age up.
+type Entry struct {
+	Kind   Kind
+	Flags  Flags
+	Status int
+	// StoredAt is when the response header was received, and FillStart when the
+	// fetch began, before anything that the response depends on was read.
+	StoredAt, FillStart int64
+	// Lifetime is the freshness lifetime after jitter, and InitialAge the age on
+	// arrival (RFC 9111 §4.2.3).
+	Lifetime, InitialAge time.Duration
+	// Key is the full key, to be compared with the one that was asked for.
+	Key  []byte
+	Tags []TagMark
+	// Header is the block that AppendHeader writes.
+	Header []byte
+	Body   []byte
+}
+
+// The format: two bytes of magic, a version, kind, flags; then as varints:
+// status, StoredAt, StoredAt − FillStart, lifetime, age, and each of key, tags,
+// header and body with its length before it; then xxHash64 of all before it.
+const (
+	magic0, magic1 = 0xC1, 'p'
+	formatVersion  = 1
+	checksumSize   = 8
+	minEntry       = 5 + 9 + checksumSize
+	// maxTagMarks bounds what Unmarshal collects for one entry.
+	maxTagMarks = 256
+)
+
+// Encode appends e to dst. An entry without key and tags costs 40 bytes or less
+// beside header and body.
+func Encode(dst []byte, e *Entry) []byte {
+	start := len(dst)
+	dst = append(dst, magic0, magic1, formatVersion, byte(e.Kind), byte(e.Flags))
+	dst = binary.AppendUvarint(dst, uint64(e.Status))
+	dst = binary.AppendVarint(dst, e.StoredAt)
+	dst = binary.AppendVarint(dst, e.StoredAt-e.FillStart)
+	dst = binary.AppendUvarint(dst, uint64(max(0, e.Lifetime/time.Millisecond)))
+	dst = binary.AppendUvarint(dst, uint64(max(0, (e.InitialAge+time.Millisecond-1)/time.Millisecond)))
+	dst = appendBytes(dst, e.Key)
+	dst = binary.AppendUvarint(dst, uint64(len(e.Tags)))
+	for _, t := range e.Tags {
+		dst = appendBytes(appendBytes(dst, t.Tag), t.Mark)
+	}
+	dst = appendBytes(appendBytes(dst, e.Header), e.Body)
+	return binary.LittleEndian.AppendUint64(dst, xxhash.Sum64(dst[start:]))
+}
+
+func appendBytes(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// Decode reads an entry that Encode wrote. Its slices alias raw, which must not
+// change while the entry is in use.
+func Decode(raw []byte) (*Entry, error) {
+	e := new(Entry)
+	if err := e.Unmarshal(raw); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Unmarshal is Decode into an entry that may be used again: it reuses e.Tags and
+// does not allocate when that has room. On an error e is in no defined state.
+func (e *Entry) Unmarshal(raw []byte) error {
+	if err := checkEnvelope(raw); err != nil {
+		return err
+	}
+	sum := binary.LittleEndian.Uint64(raw[len(raw)-checksumSize:])
+	if xxhash.Sum64(raw[:len(raw)-checksumSize]) != sum {
+		return ErrChecksum
+	}
+	return e.UnmarshalTrusted(raw)
+}
+
+// UnmarshalTrusted is Unmarshal without the checksum, for bytes that Unmarshal
+// has accepted before in this process: hashing a large body anew for each hit
+// would cost more than serving it. It is as safe on bytes of any kind.
+func (e *Entry) UnmarshalTrusted(raw []byte) error {
+	if err := checkEnvelope(raw); err != nil {
+		return err
+	}
+	r := entryReader{rest: raw[5 : len(raw)-checksumSize]}
+	e.Kind, e.Flags = Kind(raw[3]), Flags(raw[4])
+	e.Status = int(r.uvarint(999))
+	e.StoredAt = r.varint()
+	e.FillStart = e.StoredAt - r.varint()
+	e.Lifetime = time.Duration(r.uvarint(MaxDelta*1000)) * time.Millisecond
+	e.InitialAge = time.Duration(r.uvarint(3*MaxDelta*1000)) * time.Millisecond
+	e.Key = r.bytes()
+	e.Tags = e.Tags[:0]
+	for n := r.uvarint(maxTagMarks); n > 0 && r.err == nil; n-- {
+		e.Tags = append(e.Tags, TagMark{Tag: r.bytes(), Mark: r.bytes()})
+	}
+	e.Header = r.bytes()
+	e.Body = r.bytes()
+	if r.err == nil && len(r.rest) > 0 {
+		return ErrFormat
+	}
+	return r.err
+}
+
+func checkEnvelope(raw []byte) error {
+	switch {
+	case len(raw) >= 2 && (raw[0] != magic0 || raw[1] != magic1):
+		return ErrFormat
+	case len(raw) >= 3 && raw[2] != formatVersion:
+		return ErrVersion
+	case len(raw) < minEntry:
+		return ErrTruncated
+	case Kind(raw[3]) != KindResponse && Kind(raw[3]) != KindVary:
+		return ErrFormat
+	}
+	return nil
+}
+
+// entryReader consumes an entry from the front; after an error it gives zeroes.
+type entryReader struct {
+	rest []byte
+	err  error
+}
+
+func (r *entryReader) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(r.rest)
+	return r.took(v, n, limit)
+}
+
+func (r *entryReader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	if r.took(0, n, 0); r.err != nil {
+		return 0
+	}
+	return v
+}
+
+// took moves past n bytes, as encoding/binary counts them: 0 for too few, less
+// for a number that does not fit.
+func (r *entryReader) took(v uint64, n int, limit uint64) uint64 {
+	switch {
+	case r.err != nil:
+		return 0
+	case n == 0:
+		r.err = ErrTruncated
+	case n < 0 || v > limit:
+		r.err = ErrFormat
+	default:
+		r.rest = r.rest[n:]
+		return v
+	}
+	return 0
+}
+
+func (r *entryReader) bytes() []byte {
+	n := r.uvarint(1 << 62)
+	if r.err != nil {
+		return nil
+	}
+	if n > uint64(len(r.rest)) {
+		r.err = ErrTruncated
+		return nil
+	}
+	b := r.rest[:n:n] // no append to it can reach what follows
+	r.rest = r.rest[n:]
+	return b
+}
+
+// Age gives the current age (RFC 9111 §4.2.3).
+func (e *Entry) Age(now time.Time) time.Duration {
+	return CurrentAge(e.InitialAge, time.UnixMilli(e.StoredAt), now)
+}
+
+// TTL gives the freshness lifetime that is left; 0 or less means stale.
+func (e *Entry) TTL(now time.Time) time.Duration { return e.Lifetime - e.Age(now) }
+
+// Fresh reports whether the entry is fresh (RFC 9111 §4.2).
+func (e *Entry) Fresh(now time.Time) bool { return Fresh(e.Age(now), e.Lifetime) }
+
+// NewVaryIndex gives the entry that stands at a primary key whose responses vary
+// by names (of VaryNames). generation belongs into the key of each variant, see
+// AppendVariantKey: with the index gone, or written anew with another
+// generation, no older variant is found, which purges all of them in one write.
+func NewVaryIndex(key []byte, names [][]byte, generation uint64) *Entry {
+	return &Entry{
+		Kind: KindVary, Status: 200, Key: key, Header: bytes.Join(names, []byte{','}),
+		Body: binary.LittleEndian.AppendUint64(nil, generation),
+	}
+}
+
+// VaryIndex reads what NewVaryIndex wrote. The names are appended to dst and
+// alias e. It is false for an entry that is no such index.
+func (e *Entry) VaryIndex(dst [][]byte) (names [][]byte, generation uint64, ok bool) {
+	if e.Kind != KindVary || len(e.Body) != 8 {
+		return dst, 0, false
+	}
+	c := listCursor{rest: e.Header}
+	n := 0
+	for name, more := c.next(); more; name, more = c.next() {
+		if n++; n > MaxVaryNames {
+			return dst, 0, false
+		}
+		dst = append(dst, name)
+	}
+	return dst, binary.LittleEndian.Uint64(e.Body), true
+}
+
+// AppendVariantKey appends to a primary key what makes it the full key of a
+// variant, up to the secondary key, which AppendVary appends next.
+func AppendVariantKey(key []byte, generation uint64) []byte {
+	return binary.LittleEndian.AppendUint64(append(key, '\n'), generation)
+}

@@ -1,0 +1,239 @@
+package cache
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/pillion-proxy/pillion/redisconn"
+)
+
+//go:embed lua/put.lua
+var putScript string
+
+//go:embed lua/release.lua
+var releaseScript string
+
+//go:embed lua/renew.lua
+var renewScript string
+
+// Conn is what the store needs of Redis.
+type Conn interface {
+	Peek(key []byte, now time.Time) *redisconn.Value
+	Get(ctx context.Context, key string, mode redisconn.Mode) (*redisconn.Value, error)
+	Write(ctx context.Context, key string, build func(rueidis.Builder) rueidis.Completed) (rueidis.RedisMessage, error)
+	Run(ctx context.Context, fn func(context.Context, rueidis.Client) (int64, error)) (int64, error)
+	Watch(key string) (changed <-chan struct{}, stop func())
+	Prefix() string
+}
+
+// Store keeps entries, fill leases and purge marks in Redis. It is safe for
+// concurrent use. Errors wrap redisconn.ErrUnavailable.
+type Store struct {
+	conn    Conn
+	maxTTL  time.Duration
+	put     *rueidis.Lua
+	release *rueidis.Lua
+	renew   *rueidis.Lua
+}
+
+// NewStore makes a store. maxTTL is the longest lifetime of an entry: purge marks
+// live longer.
+func NewStore(conn Conn, maxTTL time.Duration) *Store {
+	return &Store{
+		conn: conn, maxTTL: maxTTL,
+		put: rueidis.NewLuaScript(putScript), release: rueidis.NewLuaScript(releaseScript),
+		renew: rueidis.NewLuaScript(renewScript),
+	}
+}
+
+// Prefix is what the store's key names start with.
+func (s *Store) Prefix() string { return s.conn.Prefix() }
+
+// Peek looks in memory only: no command, no allocation.
+func (s *Store) Peek(key []byte, now time.Time) *redisconn.Value { return s.conn.Peek(key, now) }
+
+// Get reads an entry from Redis, into memory. An absent one is a value that does
+// not exist.
+func (s *Store) Get(ctx context.Context, key []byte) (*redisconn.Value, error) {
+	return s.conn.Get(ctx, string(key), redisconn.ForgetAbsent)
+}
+
+// leaseTTL bounds how long a pod that died keeps others from filling a key. A fill
+// that takes long renews its lease.
+const (
+	leaseTTL   = 3 * time.Second
+	leaseRenew = time.Second
+)
+
+// Lease is the right to store one entry. Whoever holds it is the one that asks the
+// application; others wait for the entry.
+type Lease struct {
+	key, token string
+	store      *Store
+
+	mu    sync.Mutex
+	ended bool
+	timer *time.Timer
+}
+
+// end stops the renewal.
+func (l *Lease) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	l.timer.Stop()
+}
+
+// keep renews the lease once and arms the timer again, until end.
+func (l *Lease) keep() {
+	l.mu.Lock()
+	ended := l.ended
+	l.mu.Unlock()
+	if ended {
+		return
+	}
+	held, err := l.store.conn.Run(context.Background(), func(ctx context.Context, c rueidis.Client) (int64, error) {
+		return l.store.renew.Exec(ctx, c, []string{l.key}, []string{l.token, strconv.FormatInt(leaseTTL.Milliseconds(), 10)}).AsInt64()
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended && (held == 1 || err != nil) {
+		l.timer.Reset(leaseRenew)
+	}
+}
+
+// Begin takes the fill lease of a key (SET NX PX): nil when another fill has it. It
+// must be ended by Put or Release, and is renewed until then.
+func (s *Store) Begin(ctx context.Context, leaseKey string) (*Lease, error) {
+	l := &Lease{key: leaseKey, token: rand.Text(), store: s}
+	got, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		if err := c.Do(ctx, c.B().Set().Key(l.key).Value(l.token).Nx().Px(leaseTTL).Build()).Error(); err != nil {
+			return 0, err // nil reply: another has it
+		}
+		return 1, nil
+	})
+	if err != nil || got == 0 {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.timer = time.AfterFunc(leaseRenew, l.keep)
+	l.mu.Unlock()
+	return l, nil
+}
+
+// Put stores the entry under the lease and gives the lease back. stored is false
+// when a purge has taken the lease away meanwhile. When Put returns, memory no
+// longer holds what was there before.
+func (s *Store) Put(ctx context.Context, l *Lease, key string, entry []byte, ttl time.Duration) (stored bool, err error) {
+	l.end()
+	ms := max(ttl.Milliseconds(), 1)
+	n, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		n, err := s.put.Exec(ctx, c, []string{l.key, key}, []string{l.token, rueidis.BinaryString(entry), strconv.FormatInt(ms, 10)}).AsInt64()
+		if err != nil {
+			return 0, err
+		}
+		// Behind the script on the same connection: its reply vouches that the
+		// invalidation of what was there has been applied.
+		return n, c.Do(ctx, c.B().Exists().Key(key).Build()).Error()
+	})
+	return n == 1 && err == nil, err
+}
+
+// PutVariant stores an entry that only an index leads to, whose own Put decides
+// whether it can be reached.
+func (s *Store) PutVariant(ctx context.Context, key string, entry []byte, ttl time.Duration) error {
+	_, err := s.conn.Write(ctx, key, func(b rueidis.Builder) rueidis.Completed {
+		return b.Set().Key(key).Value(rueidis.BinaryString(entry)).Px(max(ttl, time.Millisecond)).Build()
+	})
+	return err
+}
+
+// Release gives a lease back without storing anything.
+func (s *Store) Release(ctx context.Context, l *Lease) error {
+	l.end()
+	_, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		return s.release.Exec(ctx, c, []string{l.key}, []string{l.token}).AsInt64()
+	})
+	return err
+}
+
+// Await waits until another fill has stored the entry, has given its lease back, or
+// ctx ends: nil then. An invalidation wakes it; without tracking it polls.
+func (s *Store) Await(ctx context.Context, key, leaseKey string) *redisconn.Value {
+	changed, stop := s.conn.Watch(key)
+	defer stop()
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		// A tracked read of the absent key is what makes its creation known here.
+		v, err := s.conn.Get(ctx, key, redisconn.ForgetAbsent)
+		if err != nil || v.Exists() {
+			return v
+		}
+		if held, err := s.Held(ctx, leaseKey); err != nil || !held {
+			v, _ = s.conn.Get(ctx, key, redisconn.ForgetAbsent) // stored between the two
+			return v
+		}
+		select {
+		case <-changed:
+		case <-poll.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Held says whether some fill has the lease now: a purge takes it away.
+func (s *Store) Held(ctx context.Context, leaseKey string) (bool, error) {
+	n, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		return c.Do(ctx, c.B().Exists().Key(leaseKey).Build()).AsInt64()
+	})
+	return n == 1, err
+}
+
+// Mark gives a tag's purge mark: an opaque value, empty when the tag was not purged
+// within the lifetime of any entry. An entry is valid only while each of its tags
+// has the mark that it had when the fill began. Comparing for equality needs no
+// clock: any new value purges, whoever writes it, and a fill that began before a
+// purge carries the mark from before it.
+func (s *Store) Mark(ctx context.Context, markKey []byte, now time.Time) (mark string, err error) {
+	v := s.conn.Peek(markKey, now)
+	if v == nil {
+		if v, err = s.conn.Get(ctx, string(markKey), redisconn.RememberAbsent); err != nil {
+			return "", err
+		}
+	}
+	return v.String(), nil
+}
+
+// PurgeTag makes every entry with the tag invalid, on every pod, with one write
+// (SET with an expiry), however many entries there are. When it returns, this
+// process serves none of them.
+func (s *Store) PurgeTag(ctx context.Context, tag string) error {
+	key := TagName(s.conn.Prefix(), []byte(tag))
+	mark := rand.Text()
+	_, err := s.conn.Write(ctx, key, func(b rueidis.Builder) rueidis.Completed {
+		return b.Set().Key(key).Value(mark).Px(s.maxTTL + 24*time.Hour).Build()
+	})
+	return err
+}
+
+// PurgeKey removes one entry, or the index of its variants, and the lease of a fill
+// that is under way, which then cannot store what it brings (UNLINK). When it
+// returns, this process does not serve the entry.
+func (s *Store) PurgeKey(ctx context.Context, key, leaseKey string) (found bool, err error) {
+	msg, err := s.conn.Write(ctx, key, func(b rueidis.Builder) rueidis.Completed {
+		return b.Unlink().Key(key, leaseKey).Build()
+	})
+	if err != nil {
+		return false, err
+	}
+	n, err := msg.AsInt64()
+	return n > 0, err
+}
