@@ -1,0 +1,5 @@
+//go:build !race
+
+package sessioncheck
+
+const raceEnabled = false
