@@ -1,0 +1,144 @@
+package queueagent
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/rs/zerolog"
+)
+
+// queue drains one source. Its goroutines, each in a file of its own:
+//
+//	watcher  tells the claimer that the source may have a task        watcher.go
+//	claimer  leases tasks for free slots                              claimer.go
+//	workers  POST them; up to Concurrency, started as needed          worker.go
+//	settler  writes results to Redis in batches, then frees slots     settler.go
+//	keeper   renews leases                                            keeper.go
+//	reaper   takes leases away from the dead                          reaper.go
+type queue struct {
+	cfg    Config
+	redis  Redis
+	store  *store
+	target *target
+	secret []byte
+	log    zerolog.Logger
+	failed zerolog.Logger // at most a few lines a second
+	health *health
+
+	gate   *gate
+	alarm  *alarm
+	slots  *slots
+	flight *flight
+	stats  counters
+	// redisErr is the last error that Redis replied with; nil when calls succeed.
+	redisErr atomic.Pointer[string]
+
+	stop     context.Context // done: claim nothing more
+	abort    context.Context // done: end POSTs too
+	giveUp   chan struct{}   // closed: stop trying to write results
+	armed    chan struct{}   // claimer to watcher: nothing there, watch; capacity 1
+	wake     chan struct{}   // watcher to claimer; capacity 1
+	waiting  atomic.Bool     // the claimer waits for a task
+	work     chan *delivery  // claimer to workers; never full, since each holds a slot
+	outcomes chan outcome    // workers to settler; never full, likewise
+	crew     crew
+}
+
+// flushTime is how long a shutdown tries to write results after the last POST ended.
+const flushTime = 3 * time.Second
+
+// run drains the source until stop is done, then lets deliveries end, or ends them
+// when abort is done. It gives the number of tasks whose result could not be written:
+// their leases run out by themselves.
+func (q *queue) run() (left int) {
+	var front, back sync.WaitGroup
+	front.Go(q.watchLoop)
+	front.Go(q.claimLoop)
+	front.Go(q.reapLoop)
+	keeperStop := make(chan struct{})
+	back.Go(func() { q.keepLoop(keeperStop) })
+	settled := make(chan struct{})
+	go func() { defer close(settled); q.settleLoop() }()
+
+	<-q.stop.Done()
+	front.Wait()
+	q.drain()
+	close(q.work)
+	q.crew.wait()
+	close(q.outcomes)
+	<-settled
+	close(keeperStop)
+	back.Wait()
+	return q.slots.inUse()
+}
+
+// drain waits until every slot is free. When abort is done first, it ends the POSTs
+// under way; their tasks are given back.
+func (q *queue) drain() {
+	abort := q.abort.Done()
+	var flush <-chan time.Time
+	for q.slots.inUse() > 0 {
+		select {
+		case <-q.slots.ready:
+		case <-abort:
+			abort = nil
+			for _, d := range q.flight.list() {
+				d.cancel(errAborted)
+			}
+			t := time.NewTimer(flushTime)
+			defer t.Stop()
+			flush = t.C
+		case <-flush:
+			close(q.giveUp)
+			return
+		}
+	}
+}
+
+func (q *queue) stopping() bool { return q.stop.Err() != nil }
+
+// sleep waits; it is false when the queue is told to stop meanwhile.
+func (q *queue) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-q.stop.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// poke sends a signal that may already be there.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// trouble notes that a call to Redis failed. That Redis cannot be reached is logged
+// once for all queues; an error that it replies with, once for this one.
+func (q *queue) trouble(err error) {
+	q.stats.fail("redis")
+	reply, ok := rueidis.IsRedisErr(err)
+	if !ok {
+		q.health.down(err)
+		return
+	}
+	msg := reply.Error()
+	if old := q.redisErr.Swap(&msg); old == nil || *old != msg {
+		q.log.Error().Str("error", msg).Msg("redis refuses what the queue needs: the queue waits")
+	}
+}
+
+// well notes that a call to Redis succeeded.
+func (q *queue) well() {
+	q.health.up()
+	if q.redisErr.Load() != nil && q.redisErr.Swap(nil) != nil {
+		q.log.Info().Msg("redis accepts what the queue needs again")
+	}
+}

@@ -1,0 +1,168 @@
+package queueagent
+
+import (
+	"time"
+)
+
+// settleLoop writes results to Redis. What has piled up during one call goes into the
+// next: the busier the queue, the larger the batches. It ends when outcomes is closed.
+func (q *queue) settleLoop() {
+	batch := make([]outcome, 0, maxBatch)
+	for o := range q.outcomes {
+		batch = append(batch[:0], o)
+		for len(batch) < maxBatch && q.more(&batch) {
+		}
+		for _, o := range batch {
+			q.note(o)
+		}
+		ok := q.write(batch)
+		q.flight.remove(batch)
+		if ok {
+			q.slots.put(len(batch))
+		}
+		clear(batch)
+	}
+}
+
+// more adds an outcome that is there already.
+func (q *queue) more(batch *[]outcome) bool {
+	select {
+	case o, ok := <-q.outcomes:
+		if ok {
+			*batch = append(*batch, o)
+		}
+		return ok
+	default:
+		return false
+	}
+}
+
+// note counts and logs an outcome, and tells the gate.
+func (q *queue) note(o outcome) {
+	if q.gate.report(o.d.gen, o.reach, time.Now()) {
+		if o.reach == reachNo {
+			q.log.Warn().Str("error", o.detail).Msg("the webhook cannot be reached: claiming stops, one task at a time probes")
+		} else {
+			q.log.Info().Msg("the webhook answers again: claiming goes on")
+		}
+	}
+	if o.throttle > 0 {
+		q.gate.throttle(time.Now().Add(o.throttle))
+		q.stats.throttled.Add(1)
+	}
+	if o.verdict == verdictAck {
+		return
+	}
+	q.stats.fail(o.kind)
+	if o.attempt {
+		q.stats.failed.Add(1)
+	}
+	q.logFailure(o)
+}
+
+func (q *queue) logFailure(o outcome) {
+	e := q.failed.Warn()
+	if o.verdict == verdictBury {
+		e = q.log.Error() // each of these waits for somebody
+	} else if !o.attempt {
+		e = q.failed.Debug()
+	}
+	e = e.Str("id", o.d.id).Str("kind", o.kind).Str("detail", o.detail).
+		Int("attempt", o.d.attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
+	switch o.verdict {
+	case verdictBury:
+		e.Str("reason", o.bury).Msg("task moved to the dead letters")
+	case verdictRetry:
+		e.Dur("next_ms", o.delay).Msg("delivery failed")
+	case verdictGiveBack:
+		e.Msg("task given back")
+	case verdictDrop:
+		e.Msg("task left to its new owner")
+	}
+}
+
+// write writes a batch, and tries again until it succeeds: giving up would deliver
+// twice. It is false when a shutdown has run out of time. Every script is safe to run
+// again when its reply was lost.
+func (q *queue) write(batch []outcome) bool {
+	var acks []string
+	var backs []back
+	var graves []grave
+	for _, o := range batch {
+		switch o.verdict {
+		case verdictAck:
+			acks = append(acks, o.d.member)
+		case verdictRetry, verdictGiveBack:
+			backs = append(backs, back{o.d.member, o.verdict == verdictRetry, o.delay})
+		case verdictBury:
+			graves = append(graves, grave{o.d.member, o.bury, o.detail, o.attempt})
+		case verdictDrop:
+		}
+	}
+	return q.writeAcks(acks) && q.writeBacks(backs) && q.writeGraves(graves)
+}
+
+func (q *queue) writeAcks(acks []string) bool {
+	if len(acks) == 0 {
+		return true
+	}
+	return q.persist(func() error {
+		n, err := q.store.ack(q.abort, acks)
+		if err == nil {
+			q.stats.delivered.Add(uint64(len(acks)))
+			q.stats.unknownAcks.Add(uint64(len(acks) - n))
+		}
+		return err
+	})
+}
+
+func (q *queue) writeBacks(backs []back) bool {
+	if len(backs) == 0 {
+		return true
+	}
+	return q.persist(func() error {
+		next, err := q.store.nack(q.abort, backs)
+		if err == nil {
+			for _, b := range backs {
+				if b.attempt {
+					q.stats.retries.Add(1)
+				}
+			}
+			q.alarm.set(next)
+		}
+		return err
+	})
+}
+
+func (q *queue) writeGraves(graves []grave) bool {
+	if len(graves) == 0 {
+		return true
+	}
+	return q.persist(func() error {
+		n, err := q.store.bury(q.abort, graves)
+		if err == nil {
+			q.stats.dead.Add(uint64(n))
+		}
+		return err
+	})
+}
+
+// persist tries until it succeeds; false: until giveUp.
+func (q *queue) persist(call func() error) bool {
+	wait := pause{base: 20 * time.Millisecond, max: time.Second}
+	for {
+		err := call()
+		if err == nil {
+			q.well()
+			return true
+		}
+		q.trouble(err)
+		t := time.NewTimer(wait.next())
+		select {
+		case <-q.giveUp:
+			t.Stop()
+			return false
+		case <-t.C:
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package queueagent
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	dialTimeout = 5 * time.Second
+	// idleTimeout is how long an unused connection is kept: less than the 5 s after
+	// which common servers close theirs.
+	idleTimeout = 4 * time.Second
+	// maxAnswer bounds how much of an answer's body is read.
+	maxAnswer  = 64 << 10
+	bufferSize = 8 << 10
+)
+
+// transport is one connection to the webhook, used by one worker. It neither follows
+// redirects nor sends a request twice, with one exception that post names. Not
+// fasthttp's client: the end of a lease must be able to cut a POST short, and a
+// connection with unexpected bytes must not be used.
+type transport struct {
+	target *target
+	dialer net.Dialer
+	conn   net.Conn // nil when there is none
+	raw    net.Conn // conn without TLS
+	br     *bufio.Reader
+	bw     *bufio.Writer
+}
+
+func newTransport(t *target) *transport {
+	return &transport{
+		target: t, dialer: net.Dialer{Timeout: dialTimeout},
+		br: bufio.NewReaderSize(nil, bufferSize), bw: bufio.NewWriterSize(nil, bufferSize),
+	}
+}
+
+// dialError is a failure to connect: the request has not been sent.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// noAnswerError: the connection ended before the first byte of an answer.
+type noAnswerError struct{ error }
+
+func (e noAnswerError) Unwrap() error { return e.error }
+
+// post sends the request and reads the answer. It ends by the delivery's deadline.
+//
+// A server may close a kept connection just as it is used again. When nothing of an
+// answer came back on such a connection, the request is sent once more on a new one.
+// If the application cannot be reached then, that is not a refused connection: the
+// request may have been what ended it, so it counts as an attempt.
+func (t *transport) post(ctx context.Context, d *delivery, until time.Time, req *fasthttp.Request, resp *fasthttp.Response) error {
+	reused := t.usable()
+	if !reused {
+		if err := t.dial(ctx, until); err != nil {
+			return err
+		}
+	}
+	err := t.roundTrip(d, req, resp)
+	var silent noAnswerError
+	if !reused || !errors.As(err, &silent) || isTimeout(err) {
+		return err
+	}
+	if t.dial(ctx, until) != nil {
+		return err
+	}
+	return t.roundTrip(d, req, resp)
+}
+
+// usable says whether the kept connection can carry a request. A byte, or an end,
+// that waits there belongs to no request.
+func (t *transport) usable() bool {
+	if t.conn == nil {
+		return false
+	}
+	if t.br.Buffered() > 0 || readable(t.raw) {
+		t.close()
+		return false
+	}
+	return true
+}
+
+func (t *transport) dial(ctx context.Context, until time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	raw, err := t.dialer.DialContext(ctx, "tcp", t.target.addr)
+	if err != nil {
+		return dialFailed(ctx, err)
+	}
+	t.raw, t.conn = raw, raw
+	if t.target.tls != nil {
+		hctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		tc := tls.Client(raw, t.target.tls)
+		if err := tc.HandshakeContext(hctx); err != nil {
+			_ = raw.Close()
+			t.conn, t.raw = nil, nil
+			return dialFailed(ctx, err)
+		}
+		t.conn = tc
+	}
+	t.br.Reset(t.conn)
+	t.bw.Reset(t.conn)
+	return nil
+}
+
+// dialFailed tells a failed dial from one that a shutdown has ended.
+func dialFailed(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return errAborted
+	}
+	return dialError{err}
+}
+
+func (t *transport) roundTrip(d *delivery, req *fasthttp.Request, resp *fasthttp.Response) error {
+	if err := d.attach(t.conn); err != nil {
+		t.close()
+		return err
+	}
+	err := t.exchange(req, resp)
+	if cut := d.detach(); cut != nil && err != nil {
+		err = cut
+	}
+	if err != nil || resp.ConnectionClose() || resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		t.close()
+	}
+	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
+		return nil // the status is known, and the rest is not needed
+	}
+	return err
+}
+
+func (t *transport) exchange(req *fasthttp.Request, resp *fasthttp.Response) error {
+	err := req.Write(t.bw)
+	if err == nil {
+		err = t.bw.Flush()
+	}
+	// A server may answer, say with 413, without reading everything: look for its
+	// answer even when writing failed.
+	if _, perr := t.br.Peek(1); perr != nil {
+		if err == nil {
+			err = perr
+		}
+		return noAnswerError{err}
+	}
+	rerr := resp.ReadLimitBody(t.br, maxAnswer)
+	if err != nil {
+		resp.SetConnectionClose() // half a request went out on it
+	}
+	return rerr
+}
+
+func (t *transport) close() {
+	if t.conn == nil {
+		return
+	}
+	_ = t.raw.Close() // no close_notify: it could block
+	t.conn, t.raw = nil, nil
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// kindOf names a failed delivery in metrics and logs.
+func kindOf(err error) string {
+	var dial dialError
+	switch {
+	case errors.As(err, &dial):
+		return "unreachable"
+	case isTimeout(err):
+		return "timeout"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection"
+	}
+	return "bad_response"
+}
