@@ -1,0 +1,155 @@
+package proxy
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/upstream"
+)
+
+// call is one exchange with the application. It lives until the response body has
+// been passed on, which is after the handler returned, and is pooled. As a reader
+// it is that body.
+type call struct {
+	req    upstream.Request
+	head   []byte
+	in     bodyReader
+	body   *upstream.Body
+	ctx    *fasthttp.RequestCtx
+	extend time.Duration
+	pool   *sync.Pool
+	stop   func()
+	// detached says that the response will close the body though it is not its own
+	// any more.
+	detached bool
+}
+
+func newCall(pool *sync.Pool) *call {
+	c := &call{pool: pool}
+	c.stop = func() {
+		// The rest of the upload is not wanted: end a read that waits for it.
+		_ = c.ctx.SetReadDeadline(time.Unix(1, 0))
+	}
+	return c
+}
+
+func (c *call) release() {
+	c.body, c.ctx = nil, nil
+	c.in = bodyReader{}
+	c.pool.Put(c)
+}
+
+// prepare serialises the request.
+func (c *call) prepare(x *exchange, plain bool) error {
+	c.ctx, c.extend = x.ctx, x.snap.server.WriteTimeout
+	size, refused := c.takeRequestBody(x)
+	if refused != nil {
+		return &refusalError{refused}
+	}
+	b := x.buildHead(c.head[:0], plain)
+	switch {
+	case size > 0:
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), size, 10), '\r', '\n')
+	case size < 0:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	case x.hasKind(kindLength) || expectsBody(x.method):
+		b = append(b, "Content-Length: 0\r\n"...)
+	}
+	c.head = append(b, '\r', '\n')
+	c.req.Head, c.req.HeadMethod, c.req.Replayable = c.head, x.isHead(), x.idempotent()
+	return nil
+}
+
+// expectsBody names the methods that say Content-Length: 0 when they have no body
+// (RFC 9110 §8.6).
+func expectsBody(method []byte) bool {
+	switch string(method) {
+	case fasthttp.MethodPost, fasthttp.MethodPut, fasthttp.MethodPatch:
+		return true
+	}
+	return false
+}
+
+// takeRequestBody points the request at the client's body and gives its size: 0
+// for none, -1 when it is not known.
+func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
+	c.req.Body, c.req.BodySize, c.req.StopBody = nil, 0, nil
+	size = int64(x.ctx.Request.Header.ContentLength())
+	if x.chunked {
+		size = -1
+	} else if size <= 0 {
+		return 0, nil
+	}
+	limit := int64(x.snap.server.MaxBody)
+	if size > limit {
+		return 0, &refuseBody
+	}
+	if stream := x.ctx.RequestBodyStream(); stream != nil {
+		c.in = bodyReader{r: stream, left: limit, ctx: x.ctx, timeout: x.snap.server.ReadTimeout}
+		c.req.StopBody = c.stop
+	} else { // a server that reads bodies whole
+		raw := x.ctx.Request.Body()
+		c.in = bodyReader{r: bytes.NewReader(raw), left: limit}
+		size = int64(len(raw))
+	}
+	c.req.Body, c.req.BodySize = &c.in, size
+	return size, nil
+}
+
+// Read gives the response body. Every part that arrives moves the client's write
+// deadline along: a long download is fine, a stalled one is not.
+func (c *call) Read(p []byte) (int, error) {
+	n, err := c.body.Read(p)
+	if n > 0 && c.ctx != nil && c.extend > 0 {
+		_ = c.ctx.SetWriteDeadline(time.Now().Add(c.extend))
+	}
+	return n, err
+}
+
+// detach takes the body away from the response, whose next Close of it does nothing.
+func (c *call) detach() { c.detached, c.ctx = true, nil }
+
+// Close ends the exchange. The connection is used again only when the body was
+// read to its end.
+func (c *call) Close() error {
+	if c.detached {
+		c.detached = false
+		return nil
+	}
+	if c.body == nil {
+		return nil
+	}
+	err := c.body.Close()
+	c.release()
+	return err
+}
+
+// whole says that all of the body was read. One that ends with its connection is
+// never whole: its end cannot be told from a crash of the application.
+func (c *call) whole() bool { return c.body.Complete() && !c.body.CloseDelimited() }
+
+// bodyReader bounds a client's body, which fasthttp does not do for streams, and
+// moves the read deadline along: a long upload is fine, a stalled one is not.
+type bodyReader struct {
+	r       io.Reader
+	left    int64
+	ctx     *fasthttp.RequestCtx
+	timeout time.Duration
+}
+
+// Read fails once more than the bound has come.
+func (b *bodyReader) Read(p []byte) (int, error) {
+	if b.ctx != nil && b.timeout > 0 {
+		_ = b.ctx.SetReadDeadline(time.Now().Add(b.timeout))
+	}
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errBodyTooLarge
+	}
+	return n, err
+}

@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/rules"
+	"github.com/pillion-proxy/pillion/sessioncheck"
+	"github.com/pillion-proxy/pillion/units"
+)
+
+// Rule is one entry of the rules list: which requests, and what happens to them.
+type Rule struct {
+	// Name names the rule in logs and metrics.
+	Name string `yaml:"name"`
+	// Match says which requests the rule is for.
+	Match rules.Match `yaml:"match"`
+	// Session says whether they need a session.
+	Session sessioncheck.Policy `yaml:"session"`
+	// Cache says whether and how their responses are stored.
+	Cache cache.Policy `yaml:"cache"`
+}
+
+// ServerConfig bounds what a client may do.
+type ServerConfig struct {
+	// ReadTimeout bounds the wait for a request's header, and then for each part of
+	// its body.
+	ReadTimeout time.Duration `yaml:"read_timeout" env:"READ_TIMEOUT"`
+	// WriteTimeout bounds the writing of a response, or of each part of one that is
+	// streamed; 0 is no bound.
+	WriteTimeout time.Duration `yaml:"write_timeout" env:"WRITE_TIMEOUT"`
+	// IdleTimeout bounds the wait for the next request on a connection.
+	IdleTimeout time.Duration `yaml:"idle_timeout" env:"IDLE_TIMEOUT"`
+	// MaxHeader is the largest request line and header together.
+	MaxHeader units.Size `yaml:"max_header" env:"MAX_HEADER"`
+	// MaxBody is the largest request body.
+	MaxBody units.Size `yaml:"max_body" env:"MAX_BODY"`
+	// MaxConnections bounds the open client connections.
+	MaxConnections int `yaml:"max_connections" env:"MAX_CONNECTIONS"`
+	// ShutdownTimeout bounds the drain after a stop: requests and deliveries in
+	// flight may finish.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT"`
+	// TrustedProxies lists the networks (CIDR) whose X-Forwarded-* and Forwarded
+	// fields are kept and extended. From others they are replaced. The default is
+	// loopback and the private networks, where an ingress is.
+	TrustedProxies []string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
+}
+
+// DefaultServer gives the settings that apply where the user sets none.
+func DefaultServer() ServerConfig {
+	return ServerConfig{
+		ReadTimeout:     60 * time.Second,
+		WriteTimeout:    60 * time.Second,
+		IdleTimeout:     75 * time.Second,
+		MaxHeader:       32 * units.KiB,
+		MaxBody:         64 * units.MiB,
+		MaxConnections:  65536,
+		ShutdownTimeout: 20 * time.Second,
+		TrustedProxies:  []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
+	}
+}

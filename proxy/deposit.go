@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/pillion-proxy/pillion/cache"
+)
+
+// deposit is a response on its way into the store. It keeps nothing of the exchange,
+// which may be over before the body has come.
+type deposit struct {
+	h        *Handler
+	entry    cache.Entry // its body comes last
+	received time.Time
+	lease    *cache.Lease
+	leaseKey string
+
+	key        string // where the entry goes
+	primary    string // the primary key: where an index of variants goes
+	primaryKey []byte // its text
+	hash       cache.Hash
+	names      [][]byte // of Vary; nil without one
+	generation uint64
+	// indexed says that an index with these names is there already; replaces, that
+	// the lease is a variant's while the primary key is to be written.
+	indexed, replaces bool
+	maxTTL            time.Duration
+	redisDown         bool
+}
+
+// deposit prepares one; nil when the request's fields make no key for the variant.
+func (x *exchange) deposit(c *candidate, d *cache.Decision) *deposit {
+	dep := &deposit{
+		h: x.h, received: c.received, lease: c.lease, leaseKey: x.leaseKey(),
+		key: string(x.redisKey), primary: string(x.redisKey), primaryKey: bytes.Clone(x.keyText), hash: x.hash,
+		names: d.VaryNames, maxTTL: x.snap.maxTTL, replaces: x.index != nil, redisDown: x.detail == detailRedisDown,
+	}
+	kept := cache.AppendStored(nil, x.fields)
+	dep.entry = cache.Entry{
+		Kind: cache.KindResponse, Flags: d.Flags, Status: x.ctx.Response.StatusCode(),
+		StoredAt: c.received.UnixMilli(), FillStart: c.requested.UnixMilli(),
+		Lifetime: d.Jittered(x.route.cache.Jitter, random()), InitialAge: d.Age,
+		Tags: c.tags, Header: cache.AppendHeader(nil, kept), Key: dep.primaryKey,
+	}
+	if len(dep.names) == 0 {
+		return dep
+	}
+	dep.generation = random()
+	if x.index != nil && sameNames(x.index.names, dep.names) {
+		dep.indexed, dep.replaces, dep.generation = true, false, x.index.generation
+	}
+	if !x.setVariant(dep.names, dep.generation) {
+		return nil
+	}
+	dep.key, dep.entry.Key = string(x.varyName), bytes.Clone(x.varyText)
+	dep.entry.Flags |= cache.FlagVariant
+	return dep
+}
+
+// put writes the entry, and the index of its variants where that is new. It gives
+// the entry in the form that answers requests. stored is false when a purge, another
+// pod or Redis prevented it; detail says so.
+func (dep *deposit) put() (s *stored, stored bool, detail string) {
+	s = newStored(&dep.entry, dep.h.prefix)
+	if s == nil {
+		dep.h.giveBack(dep.lease)
+		return nil, false, "unusable"
+	}
+	s.names, s.generation = dep.names, dep.generation
+	data := cache.Encode(nil, &dep.entry)
+	ttl := dep.entry.Lifetime - dep.entry.InitialAge
+	if len(dep.names) == 0 || dep.indexed {
+		stored, detail = dep.write(dep.key, data, ttl)
+		return s, stored, detail
+	}
+	// The variant first: nothing leads to it until the index is there.
+	if err := dep.h.store.PutVariant(context.Background(), dep.key, data, ttl); err != nil {
+		dep.h.giveBack(dep.lease)
+		dep.redisDown = true
+		return s, false, detailRedisDown
+	}
+	index := cache.Encode(nil, cache.NewVaryIndex(dep.primaryKey, dep.names, dep.generation))
+	stored, detail = dep.write(dep.primary, index, dep.maxTTL)
+	return s, stored, detail
+}
+
+// write stores under the lease.
+func (dep *deposit) write(key string, data []byte, ttl time.Duration) (stored bool, detail string) {
+	ctx := context.Background()
+	if dep.replaces {
+		dep.h.giveBack(dep.lease)
+		dep.lease, _ = dep.h.store.Begin(ctx, cache.LeaseName(dep.h.prefix, dep.hash))
+	}
+	if dep.lease == nil {
+		if dep.redisDown {
+			return false, detailRedisDown
+		}
+		return false, "fill-elsewhere"
+	}
+	ok, err := dep.h.store.Put(ctx, dep.lease, key, data, ttl)
+	if err != nil {
+		dep.redisDown = true
+		return false, detailRedisDown
+	}
+	return ok, ""
+}
+
+// shareable gives the entry to those who wait, when no purge can have come between:
+// it was stored, or Redis is down and no purge was answered.
+func (dep *deposit) shareable(s *stored, stored bool) *stored {
+	if stored || dep.redisDown {
+		return s
+	}
+	return nil
+}
+
+func sameNames(a, b [][]byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !bytes.Equal(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// giveBack gives a lease back. Best effort: it expires by itself.
+func (h *Handler) giveBack(l *cache.Lease) {
+	if l != nil {
+		_ = h.store.Release(context.Background(), l)
+	}
+}

@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/rules"
+	"github.com/pillion-proxy/pillion/sessioncheck"
+)
+
+// exchange is the state of one request on its way through. Exchanges are pooled:
+// every slice in it is reused, and nothing of it may be kept after release.
+type exchange struct {
+	h    *Handler
+	ctx  *fasthttp.RequestCtx
+	snap *snapshot
+	// began is when the request was read; now moves on when the request has waited
+	// for another's fill.
+	began, now time.Time
+
+	// The one form of the request, decided by guard.
+	method   []byte
+	host     []byte
+	path     []byte
+	query    []byte
+	hasQuery bool
+	lines    []line
+	chunked  bool
+	upgrade  bool
+	expect   bool
+
+	route   *route
+	params  rules.Params
+	session *sessioncheck.Session
+
+	// What the cache needs of the request.
+	keyed      bool // the response may be stored
+	solo       bool // without waiting for others: the key is known to be uncacheable
+	authorized bool // there is an Authorization field
+	ranged     bool // there is a Range field
+	directives cache.RequestDirectives
+	scope      cache.Scope
+	keyText    []byte // the full key
+	hash       cache.Hash
+	redisKey   []byte  // the name under which the entry, or the index of its variants, is stored
+	index      *stored // that index, when there is one
+	varyText   []byte  // the full key of the variant
+	varyName   []byte  // its Redis key
+	flight     *flight // the fill that this request leads
+	flightKey  string
+	fwd        cache.Fwd
+	detail     string // for Cache-Status
+	fields     cache.Header
+
+	status  int
+	outcome outcome
+	scratch []byte
+	values  [][]byte
+	shard   int
+}
+
+// release empties what refers to the request and gives the exchange back.
+func (h *Handler) release(x *exchange) {
+	clear(x.lines)
+	clear(x.fields)
+	clear(x.values)
+	*x = exchange{
+		h: x.h, shard: x.shard,
+		host: x.host[:0], path: x.path[:0], query: x.query[:0], lines: x.lines[:0],
+		keyText: x.keyText[:0], redisKey: x.redisKey[:0], varyText: x.varyText[:0], varyName: x.varyName[:0],
+		fields: x.fields[:0], scratch: x.scratch[:0], values: x.values[:0],
+	}
+	h.pool.Put(x)
+}
+
+func (h *Handler) acquire(ctx *fasthttp.RequestCtx) *exchange {
+	x := h.pool.Get().(*exchange)
+	x.ctx, x.began, x.snap = ctx, time.Now(), h.snap.Load()
+	x.now = x.began
+	return x
+}
+
+// isGet says whether the request is one that the cache may answer (RFC 9110 §9.2.3
+// allows more; GET and HEAD are what is implemented).
+func (x *exchange) isGet() bool  { return string(x.method) == fasthttp.MethodGet }
+func (x *exchange) isHead() bool { return string(x.method) == fasthttp.MethodHead }
+
+// safe says whether repeating the request changes nothing (RFC 9110 §9.2.2).
+func (x *exchange) idempotent() bool {
+	switch string(x.method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+func (x *exchange) hasKind(k kind) bool {
+	for i := range x.lines {
+		if x.lines[i].kind == k {
+			return true
+		}
+	}
+	return false
+}
+
+// PeekAll lets rules look at request fields. The result is valid until the next call.
+func (x *exchange) PeekAll(name string) [][]byte {
+	x.values = x.values[:0]
+	for i := range x.lines {
+		if foldEqualFold(x.lines[i].name, name) {
+			x.values = append(x.values, x.lines[i].value)
+		}
+	}
+	return x.values
+}
+
+// foldEqualFold compares without regard to ASCII case on either side.
+func foldEqualFold(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i := range len(s) {
+		if lowerByte(b[i]) != lowerByte(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}
+
+// clientAddr is the peer's address without a port; invalid for a Unix socket.
+func (x *exchange) clientAddr() netip.Addr {
+	if a, ok := netip.AddrFromSlice(x.ctx.RemoteIP()); ok {
+		return a.Unmap()
+	}
+	return netip.Addr{}
+}

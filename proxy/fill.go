@@ -1,0 +1,212 @@
+package proxy
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/cache"
+)
+
+// fetch asks the application, once per key: of the requests that miss the same key
+// at the same time one leads, and the others wait for what it brings.
+func (x *exchange) fetch() {
+	if !x.keyed || x.isHead() || x.ranged {
+		x.pass()
+		return
+	}
+	if x.solo {
+		x.fill()
+		return
+	}
+	key := x.fillKey()
+	f, lead := x.h.flights.join(key)
+	if !lead {
+		x.follow(f)
+		return
+	}
+	x.flight, x.flightKey = f, key
+	// Also when the fill panics: followers must not wait for what never comes.
+	defer x.endFlight(nil)
+	x.fill()
+}
+
+// takeFlight hands the duty to end the flight to somebody else.
+func (x *exchange) takeFlight() (*flight, string) {
+	f := x.flight
+	x.flight = nil
+	return f, x.flightKey
+}
+
+// endFlight ends the flight that this request leads, if it still does.
+func (x *exchange) endFlight(result *stored) {
+	if f, key := x.takeFlight(); f != nil {
+		x.h.flights.end(key, f, result)
+	}
+}
+
+// fillKey is the Redis key that the response is expected to be stored under, copied.
+func (x *exchange) fillKey() string {
+	if x.index != nil {
+		return string(x.varyName)
+	}
+	return string(x.redisKey)
+}
+
+// pass forwards the request as it is.
+func (x *exchange) pass() {
+	if x.wantsTunnel() {
+		x.upgradeTo()
+		return
+	}
+	x.outcome = outcomePass
+	if x.forward(false) {
+		x.addStatus(cache.Status{Fwd: x.fwd, Detail: x.detail})
+	}
+}
+
+// follow waits for another request's fill. When that brings nothing that this
+// request may have, it goes to the application itself, beside the others: what
+// cannot be shared must not be queued for.
+func (x *exchange) follow(f *flight) {
+	timer := time.NewTimer(x.snap.fillTimeout)
+	defer timer.Stop()
+	select {
+	case <-f.ready:
+		if x.serveLive(f.live) {
+			return
+		}
+	case <-f.done:
+	case <-timer.C:
+		x.tooLate()
+		return
+	}
+	select {
+	case <-f.done:
+	case <-timer.C:
+		x.tooLate()
+		return
+	}
+	if s := f.result; s != nil && x.selects(s) {
+		if s, _ := x.usable(s); s != nil {
+			x.outcome = outcomeCollapsed
+			x.serve(s, cache.Status{Fwd: x.fwd, Collapsed: true, TTL: s.entry.TTL(x.now), HasTTL: true})
+			return
+		}
+	}
+	x.fill()
+}
+
+func (x *exchange) tooLate() {
+	x.outcome = outcomeError
+	x.h.stats.upstreamFailed(fasthttp.StatusGatewayTimeout)
+	x.problem(fasthttp.StatusGatewayTimeout, "The application did not answer in time.", "")
+}
+
+// selects says whether the response of a fill is the one for this request.
+func (x *exchange) selects(s *stored) bool {
+	if s.names == nil {
+		return string(s.entry.Key) == string(x.keyText)
+	}
+	return x.setVariant(s.names, s.generation) && string(s.entry.Key) == string(x.varyText)
+}
+
+// fill fetches and stores. When the request leads a flight, that gets what others
+// may be answered with; otherwise it is on its own, and stores only if the lease is
+// free.
+func (x *exchange) fill() {
+	x.outcome = outcomeMiss
+	c := candidate{}
+	storing := !x.solo
+	if storing {
+		// Marks first, then the lease, then the application: a purge after any of
+		// them makes what comes back invalid or unstorable.
+		if c.tags, storing = x.tags(); storing {
+			var s *stored
+			if c.lease, s = x.begin(x.flight != nil); s != nil {
+				x.outcome = outcomeCollapsed
+				x.serve(s, cache.Status{Fwd: x.fwd, Collapsed: true, TTL: s.entry.TTL(x.now), HasTTL: true})
+				x.endFlight(s)
+				return
+			}
+		}
+	}
+	c.requested = time.Now()
+	if !x.forward(!x.solo) {
+		x.h.giveBack(c.lease)
+		return
+	}
+	c.received = time.Now()
+	x.keep(&c, storing)
+}
+
+// begin takes the fill lease, so that one pod asks the application. When another
+// pod has it, the request waits for that pod's entry; patient says whether.
+func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
+	key, leaseKey := x.fillKey(), x.leaseKey()
+	lease, err := x.h.store.Begin(context.Background(), leaseKey)
+	if lease != nil || err != nil || !patient {
+		return lease, nil
+	}
+	// As long as that pod holds its lease: it renews it while the application works,
+	// and loses it soon after it died.
+	ctx, cancel := context.WithTimeout(context.Background(), x.snap.fillTimeout)
+	defer cancel()
+	v := x.h.store.Await(ctx, key, leaseKey)
+	x.now = time.Now()
+	if v != nil && v.Exists() {
+		if s, _ := x.find(); s != nil {
+			return nil, s
+		}
+	}
+	// The other gave up, found it uncacheable, died, or brought another variant.
+	lease, _ = x.h.store.Begin(context.Background(), x.leaseKey())
+	return lease, nil
+}
+
+func (x *exchange) leaseKey() string {
+	if x.index != nil {
+		return string(x.varyName) + ":l"
+	}
+	return cache.LeaseName(x.h.prefix, x.hash)
+}
+
+// tags gives the purge marks of the rule's tags as they are now. It is false when
+// one cannot be known: what cannot be purged must not be stored.
+func (x *exchange) tags() ([]cache.TagMark, bool) {
+	if len(x.route.tags) == 0 {
+		return nil, true
+	}
+	marks := make([]cache.TagMark, 0, len(x.route.tags))
+	for _, t := range x.route.tags {
+		tag, ok := cache.AppendTag(nil, t, x.param, x.sessionField)
+		if !ok {
+			x.detail = "tag-unknown"
+			return nil, false
+		}
+		mark, err := x.h.store.Mark(context.Background(), cache.AppendTagName(nil, x.h.prefix, tag), x.now)
+		if err != nil {
+			return nil, false
+		}
+		marks = append(marks, cache.TagMark{Tag: tag, Mark: []byte(mark)})
+	}
+	return marks, true
+}
+
+func (x *exchange) param(name string) ([]byte, bool) {
+	v := x.params.Get(name)
+	return v, v != nil
+}
+
+func (x *exchange) sessionField(name string) ([]byte, bool) {
+	if x.session == nil {
+		return nil, false
+	}
+	v, ok := x.session.Field(name)
+	return []byte(v), ok
+}
+
+// random spreads expiry times; nothing secret depends on it.
+func random() uint64 { return rand.Uint64() }

@@ -1,0 +1,193 @@
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/upstream"
+)
+
+// buildHead appends the request head for the application, up to the framing fields.
+// plain leaves out what
+// would make the answer anything else than the whole response: conditions and ranges.
+func (x *exchange) buildHead(b []byte, plain bool) []byte {
+	b = append(b, x.method...)
+	b = append(b, ' ')
+	b = x.appendTarget(b)
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	b = append(b, x.host...)
+	b = append(b, '\r', '\n')
+	for i := range x.lines {
+		l := &x.lines[i]
+		switch l.kind {
+		case kindPass, kindAuthorization, kindCacheControl, kindPragma, kindRange:
+		default:
+			continue
+		}
+		// A client never speaks for the session check, on any route.
+		if x.h.sessions.IsIdentityHeader(l.name) || plain && conditional(l.name) {
+			continue
+		}
+		b = appendLine(b, l.name, l.value)
+	}
+	b = x.appendForwarded(b)
+	b = append(b, "Via: 1.1 pillion\r\n"...)
+	if x.session != nil {
+		b = x.h.sessions.AppendIdentity(b, x.session)
+	}
+	return b
+}
+
+func (x *exchange) appendTarget(b []byte) []byte {
+	b = append(b, x.path...)
+	if x.hasQuery {
+		b = append(b, '?')
+		b = append(b, x.query...)
+	}
+	return b
+}
+
+func appendLine(b, name, value []byte) []byte {
+	b = append(b, name...)
+	b = append(b, ':', ' ')
+	b = append(b, value...)
+	return append(b, '\r', '\n')
+}
+
+// conditional names the fields that ask for less than the whole response (RFC 9110 §13.1, §14.2).
+func conditional(name []byte) bool {
+	switch name[0] | 0x20 {
+	case 'i':
+		return foldEqual(name, "if-none-match") || foldEqual(name, "if-modified-since") ||
+			foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") || foldEqual(name, "if-range")
+	case 'r':
+		return foldEqual(name, "range")
+	}
+	return false
+}
+
+// appendForwarded tells the application who called. What a trusted proxy said is
+// kept and extended; what anybody else said is dropped.
+func (x *exchange) appendForwarded(b []byte) []byte {
+	client := x.clientAddr()
+	trusted := x.snap.trusts(client)
+	b = append(b, "X-Forwarded-For: "...)
+	if trusted {
+		b = x.appendGiven(b, kindFor)
+	}
+	b = appendAddr(b, client, false)
+	b = append(b, "\r\nX-Forwarded-Proto: "...)
+	if given := x.given(trusted, kindProto); given != nil {
+		b = append(b, given...)
+	} else {
+		b = append(b, x.scheme()...)
+	}
+	b = append(b, "\r\nX-Forwarded-Host: "...)
+	if given := x.given(trusted, kindFwdHost); given != nil {
+		b = append(b, given...)
+	} else {
+		b = append(b, x.host...)
+	}
+	b = append(b, "\r\nForwarded: "...)
+	if trusted {
+		b = x.appendGiven(b, kindForwarded)
+	}
+	b = append(b, "for="...)
+	b = appendAddr(b, client, true)
+	b = append(b, `;host="`...)
+	b = append(b, x.host...)
+	b = append(b, `";proto=`...)
+	b = append(b, x.scheme()...)
+	return append(b, '\r', '\n')
+}
+
+func (x *exchange) scheme() string {
+	if x.ctx.IsTLS() {
+		return "https"
+	}
+	return "http"
+}
+
+// appendGiven copies every value of a kind, each followed by a comma.
+func (x *exchange) appendGiven(b []byte, k kind) []byte {
+	for i := range x.lines {
+		if x.lines[i].kind == k && len(x.lines[i].value) > 0 {
+			b = append(append(b, x.lines[i].value...), ", "...)
+		}
+	}
+	return b
+}
+
+// given is what a trusted proxy said in a field that has one value; nil for nothing.
+func (x *exchange) given(trusted bool, k kind) []byte {
+	for i := range x.lines {
+		if trusted && x.lines[i].kind == k && len(x.lines[i].value) > 0 {
+			return x.lines[i].value
+		}
+	}
+	return nil
+}
+
+// appendAddr writes an address; node quotes IPv6 as RFC 7239 §6 wants.
+func appendAddr(b []byte, a netip.Addr, node bool) []byte {
+	switch {
+	case !a.IsValid():
+		return append(b, "unknown"...)
+	case node && a.Is6():
+		return append(a.AppendTo(append(b, '"', '[')), ']', '"')
+	}
+	return a.AppendTo(b)
+}
+
+// errBodyTooLarge says that a client's body went past server.max_body.
+var errBodyTooLarge = errors.New("request body larger than server.max_body")
+
+// forward sends the request to the application and leaves its response, head and
+// body, in ctx.Response. It answers with a problem and returns false when there is none.
+func (x *exchange) forward(plain bool) bool {
+	if err := x.h.origin.fetch(x, plain); err != nil {
+		x.forwardFailed(err)
+		return false
+	}
+	x.status = x.ctx.Response.StatusCode()
+	return true
+}
+
+func (x *exchange) forwardFailed(err error) {
+	var r *refusalError
+	status, detail := fasthttp.StatusBadGateway, "The application did not give a valid response."
+	switch {
+	case errors.As(err, &r):
+		x.refuse(r.refusal)
+		return
+	case errors.Is(err, errBodyTooLarge):
+		x.refuse(&refuseBody)
+		return
+	case errors.Is(err, upstream.ErrRequestBody):
+		status, detail = fasthttp.StatusBadRequest, "The request body ended early."
+	case errors.Is(err, upstream.ErrTimeout):
+		status, detail = fasthttp.StatusGatewayTimeout, "The application did not answer in time."
+	case errors.Is(err, upstream.ErrNoConnection):
+		status, detail = fasthttp.StatusServiceUnavailable, "All connections to the application are in use."
+	case errors.Is(err, upstream.ErrConnect):
+		detail = "The application cannot be reached."
+	}
+	x.h.stats.upstreamFailed(status)
+	x.h.logFailure(x, status, err)
+	extra := ""
+	if status == fasthttp.StatusServiceUnavailable {
+		extra = "Retry-After: 1\r\n"
+	}
+	x.outcome = outcomeError
+	x.problem(status, detail, extra)
+	if x.chunked || x.ctx.Request.Header.ContentLength() > 0 {
+		x.ctx.SetConnectionClose() // how much of the body was read is not certain
+	}
+}
+
+// refusalError carries a refusal that is found while forwarding.
+type refusalError struct{ refusal *refusal }
+
+func (e *refusalError) Error() string { return e.refusal.detail }

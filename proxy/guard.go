@@ -1,0 +1,317 @@
+package proxy
+
+import (
+	"bytes"
+
+	"github.com/valyala/fasthttp"
+)
+
+// refusal is a request that is not forwarded, because two readers could take it
+// for two different requests.
+type refusal struct {
+	status int
+	reason string // for metrics
+	detail string
+}
+
+// The refusals. They are constants in all but name; nothing writes to them.
+var (
+	refuseVersion       = refusal{505, "version", "The HTTP version is neither 1.0 nor 1.1."}
+	refuseMethod        = refusal{501, "method", "The method is not one of capital letters and hyphens, or is CONNECT."}
+	refuseTarget        = refusal{400, "target", "The request target is neither a path nor an http URL."}
+	refuseTargetByte    = refusal{400, "target_byte", "The request target holds a space, a control character, a backslash or a fragment."}
+	refuseEscape        = refusal{400, "escape", "The path holds a malformed percent-escape, or an escaped slash, backslash or control character."}
+	refuseDots          = refusal{400, "dot_segment", "The path holds a segment of one or two dots. Resolve it before sending."}
+	refuseEmptySegment  = refusal{400, "empty_segment", "The path holds two slashes in a row."}
+	refuseHost          = refusal{400, "host", "The Host field is missing, given twice, malformed, or differs from the request target."}
+	refuseLineEnd       = refusal{400, "line_end", "A header line does not end with CR LF."}
+	refuseFold          = refusal{400, "folded_line", "A header line begins with white space."}
+	refuseFieldName     = refusal{400, "field_name", "A field name is not a token."}
+	refuseFieldValue    = refusal{400, "field_value", "A field value holds a control character."}
+	refuseTooManyFields = refusal{431, "too_many_fields", "The header has more than 256 lines."}
+	refuseFraming       = refusal{400, "framing", "Content-Length and Transfer-Encoding are both given, given twice, or not understood."}
+	refuseCoding        = refusal{501, "transfer_coding", "The only transfer coding that is understood is chunked."}
+	refuseBody          = refusal{413, "body", "The body is larger than server.max_body."}
+)
+
+// guard decides the one form of the request that rules, the session check, the
+// cache key and the application all see. It leaves it in x.method, x.host, x.path,
+// x.query and x.lines.
+func (x *exchange) guard() *refusal {
+	h := &x.ctx.Request.Header
+	x.method = h.Method()
+	if r := checkStart(h, x.method); r != nil {
+		return r
+	}
+	var r *refusal
+	if x.lines, r = scan(x.lines[:0], h.RawHeaders()); r != nil {
+		return r
+	}
+	if r := x.framing(); r != nil {
+		return r
+	}
+	nominate(x.lines)
+	authority, target, r := splitTarget(h.RequestURI(), x.method)
+	if r != nil {
+		return r
+	}
+	if r := x.effectiveHost(authority); r != nil {
+		return r
+	}
+	path, query, _ := bytes.Cut(target, []byte{'?'})
+	x.hasQuery = len(path) < len(target)
+	if x.path, r = canonicalPath(x.path[:0], path); r != nil {
+		return r
+	}
+	x.query, r = canonicalQuery(x.query[:0], query)
+	return r
+}
+
+func checkStart(h *fasthttp.RequestHeader, method []byte) *refusal {
+	if p := h.Protocol(); string(p) != "HTTP/1.1" && string(p) != "HTTP/1.0" {
+		return &refuseVersion
+	}
+	for _, c := range method {
+		if (c < 'A' || c > 'Z') && c != '-' {
+			return &refuseMethod
+		}
+	}
+	if len(method) == 0 || len(method) > 32 || string(method) == "CONNECT" {
+		return &refuseMethod
+	}
+	return nil
+}
+
+// framing checks what says where the body ends (RFC 9112 §6.1, §6.3): this is
+// where request smuggling begins.
+func (x *exchange) framing() *refusal {
+	lengths, codings := 0, 0
+	for i := range x.lines {
+		switch x.lines[i].kind {
+		case kindLength:
+			lengths++
+			if !digits(x.lines[i].value) {
+				return &refuseFraming
+			}
+		case kindCoding:
+			codings++
+			if !foldEqual(x.lines[i].value, "chunked") {
+				return &refuseCoding
+			}
+		case kindUpgrade:
+			x.upgrade = true
+		case kindExpect:
+			x.expect = true
+		}
+	}
+	if lengths > 1 || codings > 1 || lengths+codings > 1 {
+		return &refuseFraming
+	}
+	x.chunked = codings == 1
+	return nil
+}
+
+func digits(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(b) > 0 && len(b) < 19
+}
+
+// splitTarget reads origin-form, absolute-form and asterisk-form (RFC 9112 §3.2).
+func splitTarget(raw, method []byte) (authority, target []byte, r *refusal) {
+	if len(raw) == 0 {
+		return nil, nil, &refuseTarget
+	}
+	if raw[0] == '/' {
+		return nil, raw, nil
+	}
+	if string(raw) == "*" && string(method) == "OPTIONS" {
+		return nil, raw, nil
+	}
+	scheme := len("http://")
+	if len(raw) <= scheme || !foldEqual(raw[:scheme], "http://") {
+		if scheme++; len(raw) <= scheme || !foldEqual(raw[:scheme], "https://") {
+			return nil, nil, &refuseTarget
+		}
+	}
+	rest := raw[scheme:]
+	end := bytes.IndexAny(rest, "/?#")
+	if end < 0 {
+		return rest, []byte{'/'}, nil
+	}
+	if rest[end] != '/' {
+		return nil, nil, &refuseTarget
+	}
+	return rest[:end], rest[end:], nil
+}
+
+// effectiveHost settles the authority: one Host field, equal to that of an
+// absolute target (RFC 9112 §3.2.2), in lower case.
+func (x *exchange) effectiveHost(authority []byte) *refusal {
+	var host []byte
+	hosts := 0
+	for i := range x.lines {
+		if x.lines[i].kind == kindHost {
+			hosts++
+			host = x.lines[i].value
+		}
+	}
+	http10 := !x.ctx.Request.Header.IsHTTP11()
+	if hosts > 1 || hosts == 0 && !http10 {
+		return &refuseHost
+	}
+	if authority != nil {
+		if hosts == 1 && !bytes.EqualFold(authority, host) {
+			return &refuseHost
+		}
+		host = authority
+	}
+	if !validHost(host) && !(len(host) == 0 && http10) {
+		return &refuseHost
+	}
+	x.host = x.host[:0]
+	for _, c := range host {
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		x.host = append(x.host, c)
+	}
+	return nil
+}
+
+// validHost allows what uri-host and port may hold (RFC 3986 §3.2.2), without
+// user information.
+func validHost(b []byte) bool {
+	for _, c := range b {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '.', c == '-', c == '_', c == ':', c == '[', c == ']', c == '~', c == '%', c == '!', c == '$', c == '&', c == '\'', c == '(', c == ')', c == '*', c == '+', c == ';', c == '=':
+		default:
+			return false
+		}
+	}
+	return len(b) > 0 && len(b) <= 261
+}
+
+// canonicalPath appends the one form of a path: escapes of unreserved characters
+// are undone, other escapes get capital digits, bytes that may not stand in a path
+// are escaped (RFC 3986 §6.2.2). Dot segments, empty segments and escapes that hide
+// a separator are refused: applications do not agree on what they mean.
+func canonicalPath(dst, raw []byte) ([]byte, *refusal) {
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		switch {
+		case c == '%':
+			d, ok := unhex(raw, i)
+			if !ok || d < 0x20 || d == 0x7f || d == '/' || d == '\\' {
+				return dst, &refuseEscape
+			}
+			if unreserved(d) {
+				dst = append(dst, d)
+			} else {
+				dst = appendEscape(dst, d)
+			}
+			i += 2
+		case c <= 0x20 || c == 0x7f || c == '\\' || c == '#':
+			return dst, &refuseTargetByte
+		case pathByte(c):
+			dst = append(dst, c)
+		default:
+			dst = appendEscape(dst, c)
+		}
+	}
+	return dst, checkSegments(dst)
+}
+
+// checkSegments looks at the name of each segment: what stands before a ';', which
+// some servers cut off before they resolve dots.
+func checkSegments(path []byte) *refusal {
+	if len(path) == 0 || path[0] != '/' { // "*"
+		return nil
+	}
+	for rest := path[1:]; ; {
+		seg := rest
+		end := bytes.IndexByte(rest, '/')
+		if end >= 0 {
+			seg = rest[:end]
+		}
+		if len(seg) == 0 && end >= 0 {
+			return &refuseEmptySegment
+		}
+		name := seg
+		if semi := bytes.IndexByte(seg, ';'); semi >= 0 {
+			name = seg[:semi]
+		}
+		if string(name) == "." || string(name) == ".." {
+			return &refuseDots
+		}
+		if end < 0 {
+			return nil
+		}
+		rest = rest[end+1:]
+	}
+}
+
+// canonicalQuery keeps the query as it is, but for bytes that may not stand in it.
+func canonicalQuery(dst, raw []byte) ([]byte, *refusal) {
+	for _, c := range raw {
+		switch {
+		case c <= 0x20 || c == 0x7f || c == '#':
+			return dst, &refuseTargetByte
+		case c >= 0x80 || c == '"' || c == '<' || c == '>':
+			dst = appendEscape(dst, c)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst, nil
+}
+
+func unhex(b []byte, i int) (byte, bool) {
+	if i+2 >= len(b) {
+		return 0, false
+	}
+	hi, ok1 := hexDigit(b[i+1])
+	lo, ok2 := hexDigit(b[i+2])
+	return hi<<4 | lo, ok1 && ok2
+}
+
+func hexDigit(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	case 'A' <= c && c <= 'F':
+		return c - 'A' + 10, true
+	}
+	return 0, false
+}
+
+func appendEscape(dst []byte, c byte) []byte {
+	const digits = "0123456789ABCDEF"
+	return append(dst, '%', digits[c>>4], digits[c&15])
+}
+
+func unreserved(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	return c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+// pathByte says whether c may stand in a path unescaped (RFC 3986 §3.3, pchar and "/").
+func pathByte(c byte) bool {
+	if unreserved(c) {
+		return true
+	}
+	switch c {
+	case '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '=', ':', '@', '/':
+		return true
+	}
+	return false
+}

@@ -1,0 +1,39 @@
+// Package proxy is the life of a request: Handle reads in its order. The rest of
+// the package is what those lines need: one form of the request (guard), what goes
+// to the application and comes back (forward, origin), what the cache has and gets
+// (lookup, fill), and the answer (respond, problem).
+package proxy
+
+import (
+	"github.com/valyala/fasthttp"
+)
+
+// Handle answers one request. It is a fasthttp.RequestHandler, safe for
+// concurrent use. A panic on the way is answered with 500.
+func (h *Handler) Handle(ctx *fasthttp.RequestCtx) {
+	x := h.acquire(ctx)
+	defer h.finish(x)
+	if refused := x.guard(); refused != nil { // 1. one form, or none
+		x.refuse(refused)
+		return
+	}
+	x.match()              // 2. the rule
+	if !x.authenticate() { // 3. the session: before anything is looked up
+		return
+	}
+	if x.lookup() { // 4. memory, then Redis
+		return
+	}
+	x.fetch() // 5. the application, once per key; 6. respond
+}
+
+// match finds the rule; without one the safe defaults apply.
+func (x *exchange) match() {
+	req := x.matchRequest()
+	i := x.snap.table.Match(&req, &x.params)
+	if i < 0 {
+		x.route = &x.snap.unmatched
+		return
+	}
+	x.route = &x.snap.routes[i]
+}

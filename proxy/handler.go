@@ -1,0 +1,179 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/rules"
+	"github.com/pillion-proxy/pillion/sessioncheck"
+)
+
+var errHTTP10Body = errors.New("the response is too large to hold for an HTTP/1.0 client")
+
+// Settings is what a reload can change without a restart.
+type Settings struct {
+	Server ServerConfig
+	Rules  []Rule
+	// MaxObject is the largest body that is stored, in bytes, and MaxTTL the longest
+	// lifetime.
+	MaxObject int64
+	MaxTTL    time.Duration
+	// FillTimeout bounds the wait for another request's fill.
+	FillTimeout time.Duration
+	// RetryAfter is what a 503 tells the client to wait when the session cannot be
+	// checked.
+	RetryAfter time.Duration
+	// Access says which requests are logged: off, errors or all.
+	Access string
+}
+
+// Deps are what a Handler works with. Their owner closes them.
+type Deps struct {
+	Sessions *sessioncheck.Checker
+	Store    *cache.Store
+	Upstream *upstream.Client        // the application behind a socket, or
+	Next     fasthttp.RequestHandler // the application in this process
+	Log      zerolog.Logger
+}
+
+// Handler answers requests. It is safe for concurrent use.
+type Handler struct {
+	sessions *sessioncheck.Checker
+	store    *cache.Store
+	origin   origin
+	log      zerolog.Logger
+	snap     atomic.Pointer[snapshot]
+	prefix   string
+	pool     sync.Pool
+	calls    sync.Pool
+	flights  flights
+	tunnels  tunnels
+	fills    sync.WaitGroup // goroutines that collect bodies
+	passes   passList
+	stats    *Stats
+	shards   atomic.Uint32
+}
+
+// snapshot is one generation of the settings, immutable. A request loads it once,
+// so that it never mixes two.
+type snapshot struct {
+	table       *rules.Table
+	routes      []route
+	unmatched   route
+	server      ServerConfig
+	maxObject   int64
+	maxTTL      time.Duration
+	fillTimeout time.Duration
+	retryAfter  time.Duration
+	access      string
+	trusted     []netip.Prefix
+}
+
+// route is a rule, compiled.
+type route struct {
+	name    string
+	session *sessioncheck.CompiledPolicy
+	cache   cache.Policy
+	tags    []*cache.TagTemplate
+	filter  *cache.QueryFilter
+}
+
+// New makes a handler. The error lists what is wrong with the rules.
+func New(d Deps, s Settings) (*Handler, error) {
+	h := &Handler{sessions: d.Sessions, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
+	h.calls.New = func() any { return newCall(&h.calls) }
+	if d.Next != nil {
+		h.origin = &handlerOrigin{d.Next}
+	} else {
+		h.origin = &upstreamOrigin{d.Upstream}
+	}
+	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1))} }
+	h.flights.init()
+	return h, h.Apply(s)
+}
+
+// Apply swaps in new settings. On an error the old ones stay.
+func (h *Handler) Apply(s Settings) error {
+	snap, err := compile(s)
+	if err != nil {
+		return err
+	}
+	h.snap.Store(snap)
+	return nil
+}
+
+func compile(s Settings) (*snapshot, error) {
+	snap := &snapshot{
+		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, fillTimeout: s.FillTimeout,
+		retryAfter: s.RetryAfter, access: s.Access,
+	}
+	matches := make([]rules.Match, len(s.Rules))
+	for i := range s.Rules {
+		matches[i] = s.Rules[i].Match
+	}
+	var err error
+	if snap.table, err = rules.Compile(matches); err != nil {
+		return nil, err
+	}
+	snap.routes = make([]route, len(s.Rules))
+	for i := range s.Rules {
+		if snap.routes[i], err = compileRoute(&s.Rules[i]); err != nil {
+			return nil, fmt.Errorf("rules[%d] %q: %w", i, s.Rules[i].Name, err)
+		}
+	}
+	if snap.unmatched, err = compileRoute(&Rule{Name: "unmatched"}); err != nil {
+		return nil, err
+	}
+	for _, cidr := range s.Server.TrustedProxies {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return nil, fmt.Errorf("server.trusted_proxies: %q is not a network: write it as 10.0.0.0/8", cidr)
+		}
+		snap.trusted = append(snap.trusted, p)
+	}
+	return snap, nil
+}
+
+func compileRoute(r *Rule) (route, error) {
+	out := route{name: r.Name, cache: r.Cache}
+	var err error
+	if out.session, err = sessioncheck.CompilePolicy(r.Session); err != nil {
+		return out, err
+	}
+	for _, t := range r.Cache.Tags {
+		tpl, err := cache.CompileTag(t)
+		if err != nil {
+			return out, err
+		}
+		out.tags = append(out.tags, tpl)
+	}
+	out.filter, err = cache.CompileQuery(r.Cache.Query)
+	return out, err
+}
+
+// trusts says whether what this peer says about whom it speaks for is believed. A
+// peer on a Unix socket is on this machine by definition.
+func (s *snapshot) trusts(a netip.Addr) bool {
+	if !a.IsValid() {
+		return true
+	}
+	for _, p := range s.trusted {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *exchange) matchRequest() rules.Request {
+	return rules.Request{Method: x.method, Host: x.host, Path: x.path, RawQuery: x.query, Headers: x}
+}

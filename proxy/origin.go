@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/upstream"
+)
+
+// origin is where a request goes that the cache does not answer: the application
+// behind a socket, or a handler in this process. fetch leaves the response, head
+// and body, in x.ctx.Response.
+type origin interface {
+	fetch(x *exchange, plain bool) error
+}
+
+// bufferUpTo is the size up to which a body of known length is read before the
+// answer begins: a truncated one can then still become a 502.
+const bufferUpTo = 64 << 10
+
+// bufferForHTTP10 bounds what is held for a client that knows no chunked coding
+// when the length is not known.
+const bufferForHTTP10 = 16 << 20
+
+// upstreamOrigin is the application behind a socket.
+type upstreamOrigin struct{ client *upstream.Client }
+
+func (o *upstreamOrigin) fetch(x *exchange, plain bool) error {
+	c := x.h.calls.Get().(*call)
+	if err := c.prepare(x, plain); err != nil {
+		c.release()
+		return err
+	}
+	body, err := o.client.Do(context.Background(), &c.req, &x.ctx.Response.Header)
+	if err != nil {
+		c.release()
+		return err
+	}
+	c.body = body
+	x.tidyHead()
+	return x.takeBody(c)
+}
+
+// tidyHead drops the hop-by-hop fields of a response (RFC 9110 §7.6.1) and gives
+// it a Date when the application did not (§6.6.1).
+func (x *exchange) tidyHead() {
+	h := &x.ctx.Response.Header
+	if c := h.Peek(fasthttp.HeaderConnection); len(c) > 0 {
+		for list := append(x.scratch[:0], c...); len(list) > 0; {
+			var name []byte
+			name, list = nextElement(list)
+			if kindOf(name) == kindPass && !foldEqual(name, "content-type") && !foldEqual(name, "set-cookie") && !foldEqual(name, "date") {
+				h.DelBytes(name)
+			}
+		}
+	}
+	h.ResetConnectionClose()
+	for _, name := range []string{"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+		h.Del(name)
+	}
+	h.SetProtocol([]byte("HTTP/1.1"))
+	if len(h.Peek(fasthttp.HeaderDate)) == 0 {
+		x.addDate()
+	}
+}
+
+// addDate puts a Date in front of the header block and parses it again, since
+// fasthttp ignores an attempt to set it.
+func (x *exchange) addDate() {
+	h := &x.ctx.Response.Header
+	block := h.Header()
+	end := bytes.IndexByte(block, '\n') + 1
+	head := make([]byte, 0, len(block)+64)
+	head = append(head, block[:end]...)
+	head = append(head, "Date: "+httpDate(x.now)+"\r\n"...)
+	head = append(head, block[end:]...)
+	length := h.ContentLength()
+	x.readHead(string(head))
+	if length < 0 { // an absent length must stay absent, whatever was written for it
+		h.SetContentLength(length)
+	}
+}
+
+// takeBody reads a small body whole; a large or unbounded one is handed on as it
+// comes.
+func (x *exchange) takeBody(c *call) error {
+	resp := &x.ctx.Response
+	size := c.body.Size()
+	if size == 0 || x.isHead() {
+		resp.SkipBody = x.isHead()
+		return c.Close()
+	}
+	if size < 0 && !x.ctx.Request.Header.IsHTTP11() {
+		return x.bufferAll(c)
+	}
+	if size > 0 && size <= bufferUpTo {
+		_, err := io.CopyN(resp.BodyWriter(), c.body, size)
+		return errors.Join(err, c.Close())
+	}
+	resp.ImmediateHeaderFlush = size < 0
+	resp.SetBodyStream(c, int(size))
+	return nil
+}
+
+// bufferAll holds a body without a length for a client that knows no chunked coding.
+func (x *exchange) bufferAll(c *call) error {
+	n, err := io.CopyN(x.ctx.Response.BodyWriter(), c.body, bufferForHTTP10+1)
+	switch {
+	case err == io.EOF && c.body.Complete():
+		err = nil
+	case n > bufferForHTTP10:
+		err = errHTTP10Body
+	}
+	return errors.Join(err, c.Close())
+}
+
+// handlerOrigin is an application in this process, for embedders.
+type handlerOrigin struct{ next fasthttp.RequestHandler }
+
+func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
+	h := &x.ctx.Request.Header
+	for i := range x.lines {
+		l := &x.lines[i]
+		if x.h.sessions.IsIdentityHeader(l.name) || plain && conditional(l.name) {
+			h.DelBytes(l.name)
+		}
+	}
+	if x.session != nil {
+		lines, _ := scan(nil, x.h.sessions.AppendIdentity(nil, x.session))
+		for _, l := range lines {
+			h.SetBytesKV(l.name, l.value)
+		}
+	}
+	// The handler sees the same form that the rules and the session check saw.
+	x.scratch = x.appendTarget(x.scratch[:0])
+	x.ctx.Request.SetRequestURIBytes(x.scratch)
+	x.ctx.Request.Header.SetHostBytes(x.host)
+	o.next(x.ctx)
+	return nil
+}

@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/cache"
+)
+
+// serve answers with a stored response: 304 when the client has it already. The
+// body is not copied.
+func (x *exchange) serve(s *stored, st cache.Status) {
+	resp := &x.ctx.Response
+	if p := s.prepared.Load(); p != nil {
+		p.CopyTo(&resp.Header)
+	} else {
+		x.prepare(s)
+	}
+	h := &resp.Header
+	x.scratch = strconv.AppendInt(x.scratch[:0], int64(s.entry.Age(x.now)/time.Second), 10)
+	h.SetCanonical([]byte("Age"), x.scratch)
+	x.status = s.entry.Status
+	if cache.NotModified(x.conditions(), s.header, s.entry.Status, time.UnixMilli(s.entry.StoredAt)) {
+		x.notModified(s)
+	} else {
+		resp.SetBodyRaw(s.entry.Body)
+	}
+	x.addStatus(st)
+}
+
+// prepare parses the stored header into the response and keeps a copy for the next
+// hits. It is copied from a response of the server, since that carries the server's
+// settings too.
+func (x *exchange) prepare(s *stored) {
+	head := make([]byte, 0, len(s.entry.Header)+64)
+	head = append(head, "HTTP/1.1 "...)
+	head = strconv.AppendInt(head, int64(s.entry.Status), 10)
+	head = append(head, ' ')
+	head = append(head, fasthttp.StatusMessage(s.entry.Status)...)
+	head = append(head, "\r\n"...)
+	head = append(head, s.entry.Header...)
+	head = append(head, "Content-Length: 0\r\n\r\n"...)
+	x.readHead(string(head))
+	p := new(fasthttp.ResponseHeader)
+	x.ctx.Response.Header.CopyTo(p)
+	s.prepared.Store(p)
+}
+
+// notModified turns the response into a 304 (RFC 9110 §15.4.5).
+func (x *exchange) notModified(s *stored) {
+	h := &x.ctx.Response.Header
+	hasETag := s.header.Has("ETag")
+	for i := range s.header {
+		if name := s.header[i].Name; !cache.In304(name, hasETag) {
+			h.DelBytes(name)
+		}
+	}
+	h.Del(fasthttp.HeaderContentLength)
+	x.ctx.Response.ResetBody()
+	h.SetStatusCode(fasthttp.StatusNotModified)
+	x.status = fasthttp.StatusNotModified
+}
+
+// conditions gives the request's preconditions.
+func (x *exchange) conditions() cache.Header {
+	x.fields = x.fields[:0]
+	for i := range x.lines {
+		if l := &x.lines[i]; l.kind == kindPass && conditional(l.name) {
+			x.fields = append(x.fields, cache.Field{Name: l.name, Value: l.value})
+		}
+	}
+	return x.fields
+}
+
+// addStatus appends to Cache-Status (RFC 9211), after what caches behind us said.
+func (x *exchange) addStatus(st cache.Status) {
+	st.Cache = "pillion"
+	x.scratch = cache.AppendStatus(x.scratch[:0], &st)
+	x.ctx.Response.Header.AddBytesV("Cache-Status", x.scratch)
+}

@@ -1,0 +1,214 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/internal/redisproc"
+	"github.com/pillion-proxy/pillion/internal/redistest"
+	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/redisconn"
+	"github.com/pillion-proxy/pillion/rules"
+	"github.com/pillion-proxy/pillion/sessioncheck"
+)
+
+// rig is a pod in front of an application, on a Redis.
+type rig struct {
+	t     testing.TB
+	redis *redisproc.Server
+	other rueidis.Client // another program on the same Redis
+	app   *httptest.Server
+	calls atomic.Int64 // requests that reached the application
+	pods  []*pod
+	rules []proxy.Rule
+	cfg   proxy.ServerConfig
+	up    upstream.Config
+	// redisTimeout is long by default, since machines that run tests are slow.
+	redisTimeout time.Duration
+}
+
+type pod struct {
+	addr    string
+	conn    *redisconn.Conn
+	handler *proxy.Handler
+	store   *cache.Store
+}
+
+func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
+	t.Helper()
+	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second}
+	r.other = redistest.Client(t, r.redis)
+	r.app = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		r.calls.Add(1)
+		app(w, q)
+	}))
+	r.app.Config.DisableGeneralOptionsHandler = true
+	r.app.Start()
+	t.Cleanup(r.app.Close)
+	r.up.URL = r.app.URL
+	for range pods {
+		r.addPod()
+	}
+	return r
+}
+
+func (r *rig) addPod() *pod {
+	r.t.Helper()
+	cfg := redisconn.Default()
+	cfg.URL = "redis://" + r.redis.Addr
+	cfg.Timeout = r.redisTimeout
+	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
+	must(r.t, err)
+	r.t.Cleanup(conn.Close)
+	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop())
+	must(r.t, err)
+	up, err := upstream.New(r.up)
+	must(r.t, err)
+	r.t.Cleanup(func() { _ = up.Close() })
+	store := cache.NewStore(conn, cache.Default().MaxTTL)
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
+		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: 10 * time.Second, RetryAfter: time.Second})
+	must(r.t, err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(r.t, err)
+	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	r.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_ = srv.Shutdown(ctx)
+		h.Close()
+		<-done
+	})
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store}
+	r.pods = append(r.pods, p)
+	return p
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reply is a response with its body read.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (r reply) cacheStatus() string { return strings.Join(r.header.Values("Cache-Status"), ", ") }
+
+func (p *pod) do(t testing.TB, method, path string, header ...string) reply {
+	t.Helper()
+	return p.send(t, method, path, nil, header...)
+}
+
+func (p *pod) send(t testing.TB, method, path string, body io.Reader, header ...string) reply {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://"+p.addr+path, body)
+	must(t, err)
+	for i := 0; i+1 < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+			continue
+		}
+		req.Header.Add(header[i], header[i+1])
+	}
+	resp, err := transport().RoundTrip(req)
+	must(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return reply{resp.StatusCode, resp.Header, string(b)}
+}
+
+// transport adds nothing to a request and keeps no connection.
+func transport() *http.Transport {
+	return &http.Transport{DisableCompression: true, DisableKeepAlives: true}
+}
+
+// raw sends bytes and reads one response, on a connection of its own.
+func (p *pod) raw(t testing.TB, request string) reply {
+	t.Helper()
+	c, err := net.Dial("tcp", p.addr)
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = io.WriteString(c, request)
+	must(t, err)
+	method, _, _ := strings.Cut(request, " ")
+	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("reading the response to %.200q: %v", request, err)
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	if resp.Close { // net/http has taken the field away
+		resp.Header.Set("Connection", "close")
+	}
+	return reply{resp.StatusCode, resp.Header, string(b)}
+}
+
+func (r *rig) setSession(id, json string) {
+	r.t.Helper()
+	must(r.t, r.other.Do(context.Background(), r.other.B().Set().Key("session:"+id).Value(json).ExSeconds(3600).Build()).Error())
+}
+
+func (r *rig) del(key string) {
+	r.t.Helper()
+	must(r.t, r.other.Do(context.Background(), r.other.B().Del().Key(key).Build()).Error())
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10s: %s", what)
+		}
+		time.Sleep(time.Millisecond) // polling with a bound
+	}
+}
+
+func rule(name, path string, change ...func(*proxy.Rule)) proxy.Rule {
+	r := proxy.Rule{Name: name, Match: rules.Match{Path: path}, Session: sessioncheck.Policy{Mode: sessioncheck.ModeNone}}
+	for _, f := range change {
+		f(&r)
+	}
+	return r
+}
+
+func ttl(d time.Duration) func(*proxy.Rule) { return func(r *proxy.Rule) { r.Cache.TTL = d } }
+
+func required(r *proxy.Rule) { r.Session.Mode = sessioncheck.ModeRequired }
+
+func echo(w http.ResponseWriter, q *http.Request) {
+	fmt.Fprintf(w, "%s %s user=%s", q.Method, q.URL.RequestURI(), q.Header.Get("X-User-Id"))
+}
+
+func varied(w http.ResponseWriter, q *http.Request) {
+	w.Header().Set("ETag", `"v1"`)
+	w.Header().Set("Content-Type", "application/json")
+	if q.URL.Path == "/vary" {
+		w.Header().Set("Vary", "Accept-Encoding")
+	}
+	echo(w, q)
+}

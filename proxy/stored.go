@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/redisconn"
+)
+
+// stored is an entry in the form that answers requests. It is attached to the
+// value it was decoded from and goes with it, so it cannot outlive an invalidation.
+// It is immutable but for prepared.
+type stored struct {
+	entry  cache.Entry
+	header cache.Header // of the entry, parsed
+	marks  [][]byte     // the Redis keys of the tags' purge marks, in the order of entry.Tags
+
+	// An index of variants has names and a generation; so has a variant that a fill
+	// has just made, for those who wait for it.
+	index      bool
+	names      [][]byte
+	generation uint64
+
+	// shared says that the origin allows the response for requests with
+	// Authorization (RFC 9111 §3.5).
+	shared bool
+
+	// prepared is the response header as fasthttp holds it, made with the first hit.
+	prepared atomic.Pointer[fasthttp.ResponseHeader]
+}
+
+// decode gives the entry of a value, or nil when it is not usable: broken, or of
+// another version. It decodes a value once.
+func decode(v *redisconn.Value, prefix string) *stored {
+	if s, ok := v.Decoded().(*stored); ok {
+		return s
+	}
+	s := new(stored)
+	if err := s.entry.Unmarshal(v.Bytes()); err != nil || !s.complete(prefix) {
+		s = nil // a typed nil: known to be unusable
+	}
+	v.SetDecoded(s)
+	return s
+}
+
+// newStored is decode for an entry that a fill has just made.
+func newStored(e *cache.Entry, prefix string) *stored {
+	s := &stored{entry: *e}
+	if !s.complete(prefix) {
+		return nil
+	}
+	return s
+}
+
+func (s *stored) complete(prefix string) bool {
+	for _, t := range s.entry.Tags {
+		s.marks = append(s.marks, cache.AppendTagName(nil, prefix, t.Tag))
+	}
+	if s.names, s.generation, s.index = s.entry.VaryIndex(nil); s.index {
+		return true
+	}
+	var ok bool
+	if s.header, ok = cache.ParseHeader(nil, s.entry.Header); !ok || s.entry.Kind != cache.KindResponse {
+		return false
+	}
+	d := cache.ParseResponse(s.header)
+	s.shared = d.Public || d.MustRevalidate || d.SMaxAge.Set && !d.SMaxAge.Invalid
+	return true
+}

@@ -1,0 +1,164 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+type framing uint8
+
+const (
+	noBody framing = iota
+	byLength
+	byChunks
+	byClose
+)
+
+// Body is the body of one response. It is not safe for concurrent use. It lives
+// in its Request and is valid until that is used for the next one.
+type Body struct {
+	c       *Client
+	ctx     context.Context
+	cn      *conn // nil once the connection was returned to the pool or closed
+	up      *upload
+	unwatch func() bool
+	dec     chunked
+	size    int64
+	left    int64
+	err     error // what the next Read gives
+	framing framing
+	reuse   bool
+	end     bool // a clean end was seen
+}
+
+// Size is the length that the response announces, 0 when it has no body (HEAD,
+// 204, 304), or -1 when only its end will tell.
+func (b *Body) Size() int64 { return b.size }
+
+// Complete reports that all of the body was read: its full length, its last
+// chunk and trailers, or a clean close where the close delimits it. A response
+// without a body is complete at once. It stays valid after Close.
+func (b *Body) Complete() bool { return b.end }
+
+// CloseDelimited reports a body that ends with its connection. HTTP cannot tell
+// its end from a crash of the application, so a cache should not trust it.
+func (b *Body) CloseDelimited() bool { return b.framing == byClose }
+
+// Read returns what has arrived, without waiting to fill p. Each wait is bounded
+// by Timeouts.Idle (ErrTimeout); the whole is not bounded. A body that is cut
+// short gives io.ErrUnexpectedEOF, one that breaks its coding ErrBadResponse. At
+// the end the connection goes back to the pool, without waiting for Close.
+func (b *Body) Read(p []byte) (int, error) {
+	if b.err != nil {
+		if b.end {
+			b.settle(true)
+		}
+		return 0, b.err
+	}
+	if b.cn == nil {
+		return 0, errBodyClosed
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, end, err := b.read(p)
+	switch {
+	case end:
+		b.finish()
+	case err != nil:
+		b.fail(err)
+	}
+	if n > 0 {
+		return n, nil
+	}
+	if b.end {
+		b.settle(true)
+	}
+	return 0, b.err
+}
+
+func (b *Body) read(p []byte) (n int, end bool, err error) {
+	br := b.cn.br
+	switch b.framing {
+	case byLength:
+		n, err = br.Read(p[:min(int64(len(p)), b.left)])
+		b.left -= int64(n)
+		return n, b.left == 0, err
+	case byChunks:
+		n, err = b.dec.read(br, p)
+		return n, b.dec.state == chunkDone, err
+	}
+	n, err = br.Read(p)
+	return n, err == io.EOF, err
+}
+
+// Close before the end closes the connection; after it, Close does nothing more
+// than to wait for a request body that is still being sent. It may be called
+// again, and returns nil.
+func (b *Body) Close() error {
+	b.settle(b.end)
+	if b.err == nil || b.err == io.EOF {
+		b.err = errBodyClosed
+	}
+	return nil
+}
+
+// finish notes the clean end. While the request body is still being sent the
+// connection is kept: the caller shall have the last bytes before anything waits.
+func (b *Body) finish() {
+	b.end, b.err = true, io.EOF
+	if b.up == nil {
+		b.settle(true)
+	}
+}
+
+// settle gives the connection up, once. It goes back to the pool only if the
+// response ended cleanly and permits it, the request was sent in full, no byte
+// follows the response, and the context did not close it meanwhile.
+func (b *Body) settle(clean bool) {
+	cn := b.cn
+	if cn == nil {
+		return
+	}
+	b.cn = nil
+	reuse := clean && b.reuse
+	if b.up != nil && !b.up.end(reuse) {
+		reuse = false
+	}
+	if b.unwatch != nil && !b.unwatch() {
+		reuse = false
+	}
+	if cn.br.Buffered() > 0 {
+		if reuse {
+			b.c.n.unsolicited.Add(1)
+		}
+		reuse = false
+	}
+	if !reuse {
+		b.c.pool.discard(cn)
+		return
+	}
+	b.c.pool.put(cn)
+}
+
+// fail notes why the body ended early and closes the connection.
+func (b *Body) fail(err error) {
+	b.settle(false)
+	c := b.c
+	switch {
+	case b.ctx.Err() != nil:
+		b.err = c.fail(b.ctx, ErrReset, "", nil)
+	case b.up != nil && b.up.bodyFailed:
+		b.err = c.fail(b.ctx, ErrRequestBody, "the request was cut short", b.up.err)
+	case errors.Is(err, ErrBadResponse):
+		b.err = fmt.Errorf("upstream %s: %w", c.url, err)
+	case truncated(err) == io.ErrUnexpectedEOF:
+		b.err = io.ErrUnexpectedEOF
+	case isTimeout(err):
+		b.err = c.fail(b.ctx, ErrTimeout, fmt.Sprintf("no bytes of the body for %v (upstream.timeouts.idle)", c.cfg.Timeouts.Idle), nil)
+	default:
+		b.err = c.fail(b.ctx, ErrReset, "within the response body", errors.Join(io.ErrUnexpectedEOF, err))
+	}
+}

@@ -1,0 +1,96 @@
+package upstream
+
+import (
+	"bufio"
+	"net"
+	"time"
+)
+
+// conn is one connection to the application. Between two exchanges it lies in
+// the pool; during one it belongs to that exchange alone.
+type conn struct {
+	nc        net.Conn
+	src       source
+	br        *bufio.Reader
+	probe     prober
+	abort     func()    // closes nc; made once, so that watching a context needs no closure
+	idleSince time.Time // when it was put into the pool
+	index     int       // its place in pool.all; -1 when the pool does not own it
+}
+
+func newConn(nc net.Conn) *conn {
+	cn := &conn{nc: nc, index: -1}
+	cn.src.nc = nc
+	cn.br = bufio.NewReaderSize(&cn.src, readBuffer)
+	cn.probe.init(nc)
+	cn.abort = func() { _ = nc.Close() }
+	return cn
+}
+
+// close may be called more than once and from any goroutine.
+func (cn *conn) close() { _ = cn.nc.Close() }
+
+// grow doubles the read buffer. bufio.Reader cannot grow, so the bytes that are
+// buffered pass through src.pending into the new one.
+func (cn *conn) grow() {
+	held, _ := cn.br.Peek(cn.br.Buffered())
+	cn.src.pending = append([]byte(nil), held...)
+	cn.br = bufio.NewReaderSize(&cn.src, 2*cn.br.Size())
+}
+
+// shrink gives the buffer of a large head back before the connection idles.
+func (cn *conn) shrink() {
+	if cn.br.Size() > readBuffer {
+		cn.br = bufio.NewReaderSize(&cn.src, readBuffer)
+	}
+}
+
+// verdict is what a look at an idle connection found.
+type verdict int
+
+const (
+	quiet       verdict = iota // nothing to read: fit for use
+	gone                       // closed or broken
+	unsolicited                // bytes that answer no request
+)
+
+// look decides whether a pooled connection may carry another request. Bytes that
+// lie in its buffer or socket were sent without a request; were they left there,
+// they would be read as the answer to the next one.
+func (cn *conn) look(now time.Time, maxAge time.Duration) verdict {
+	if cn.br.Buffered() > 0 {
+		return unsolicited
+	}
+	if now.Sub(cn.idleSince) > maxAge {
+		return gone
+	}
+	return cn.probe.look(cn)
+}
+
+// source is the io.Reader under a connection's buffer. It applies the deadline
+// of the phase: in a body each read has one of its own, so a stream may last for
+// ever as long as it moves; in a head the reader sets one for all of it.
+type source struct {
+	nc      net.Conn
+	pending []byte
+	idle    time.Duration // 0: the deadline is set elsewhere
+	got     bool          // a byte arrived since the exchange began
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if len(s.pending) > 0 {
+		n := copy(p, s.pending)
+		s.pending = s.pending[n:]
+		return n, nil
+	}
+	if s.idle > 0 {
+		if err := s.nc.SetReadDeadline(time.Now().Add(s.idle)); err != nil {
+			return 0, err
+		}
+	}
+	n, err := s.nc.Read(p)
+	if n > 0 {
+		s.got = true
+	}
+	return n, err
+}
