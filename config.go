@@ -1,0 +1,51 @@
+package pillion
+
+import (
+	"github.com/pillion-proxy/pillion/admin"
+	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/queueagent"
+	"github.com/pillion-proxy/pillion/redisconn"
+	"github.com/pillion-proxy/pillion/sessioncheck"
+)
+
+// Config is everything a user can set. Each package owns its part.
+type Config struct {
+	// Listen is the TCP address of the proxy, such as ":8080", "unix:/path", or "off"
+	// for none: then only queues are drained, or Handler is used.
+	Listen   string              `yaml:"listen" env:"LISTEN"`
+	Server   proxy.ServerConfig  `yaml:"server" envPrefix:"SERVER_"`
+	Upstream upstream.Config     `yaml:"upstream" envPrefix:"UPSTREAM_"`
+	Redis    redisconn.Config    `yaml:"redis" envPrefix:"REDIS_"`
+	Session  sessioncheck.Config `yaml:"session" envPrefix:"SESSION_"`
+	Cache    cache.Config        `yaml:"cache" envPrefix:"CACHE_"`
+	// Rules are tried in order; the first that matches wins. A request that no
+	// rule matches needs a session and is cached as its response allows.
+	Rules  []proxy.Rule        `yaml:"rules"`
+	Queues []queueagent.Config `yaml:"queues"`
+	Admin  admin.Config        `yaml:"admin" envPrefix:"ADMIN_"`
+	Log    LogConfig           `yaml:"log" envPrefix:"LOG_"`
+}
+
+// LogConfig says what is logged.
+type LogConfig struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level" env:"LEVEL"`
+	// Access is off, errors (status 500 and above) or all.
+	Access string `yaml:"access" env:"ACCESS"`
+}
+
+// Default gives the settings that apply where the user sets none.
+func Default() Config {
+	return Config{
+		Listen:   ":8080",
+		Server:   proxy.DefaultServer(),
+		Upstream: upstream.Default(),
+		Redis:    redisconn.Default(),
+		Session:  sessioncheck.Default(),
+		Cache:    cache.Default(),
+		Admin:    admin.Default(),
+		Log:      LogConfig{Level: "info", Access: "errors"},
+	}
+}

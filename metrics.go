@@ -1,0 +1,238 @@
+package pillion
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/queueagent"
+)
+
+// collector reads the counters of every part when Prometheus asks. Nothing of the
+// client library is on a request's path.
+type collector struct {
+	p    *Pillion
+	desc map[string]*prometheus.Desc
+}
+
+// Metrics gives the registry with every metric, for a program that serves them itself.
+func (p *Pillion) Metrics() prometheus.Gatherer { return p.metrics }
+
+func (p *Pillion) registerMetrics() error {
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newCollector(p),
+	} {
+		if err := p.metrics.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// metricTexts is the list of metrics: name, help, labels.
+func metricTexts() [][]string {
+	return [][]string{
+		{"build_info", "1, with the version.", "version"},
+		{"requests_total", "Requests by how they were answered.", "outcome"},
+		{"responses_total", "Responses by status class.", "class"},
+		{"refused_total", "Requests refused as ambiguous or malformed, by reason.", "reason"},
+		{"upstream_failures_total", "Requests that the application gave no valid response to, by the status sent.", "status"},
+		{"request_duration_seconds", "Time from the request's header to the response's."},
+		{"connections", "Open client connections."},
+		{"redis_up", "1 while Redis has answered within redis.max_staleness."},
+		{"redis_tracking", "1 when Redis has CLIENT TRACKING; without it nothing is kept in memory."},
+		{"redis_heartbeat_age_seconds", "Age of the last sign of life on the tracking connection; -1 before the first."},
+		{"redis_reads_total", "Keys read from Redis."},
+		{"redis_writes_total", "Commands that changed a key."},
+		{"redis_timeouts_total", "Calls that Redis did not answer in time."},
+		{"redis_rejected_total", "Calls not made because too many were waiting for Redis."},
+		{"redis_invalidations_total", "Keys that Redis said have changed."},
+		{"memory_items", "Values in memory."},
+		{"memory_bytes", "What the values in memory cost, overhead included."},
+		{"memory_evictions_total", "Values that memory had no room for."},
+		{"session_checks_total", "Session checks by result.", "result"},
+		{"session_renewals_total", "Sessions whose lifetime was set again."},
+		{"session_renewals_failed_total", "Renewals that were dropped or not answered; the next request tries again."},
+		{"upstream_connections", "Connections to the application.", "state"},
+		{"upstream_dials_total", "Connections to the application opened."},
+		{"upstream_stale_total", "Pooled connections found dead or with bytes that nobody asked for."},
+		{"upstream_retries_total", "Requests sent again because a pooled connection had died."},
+		{"queue_in_flight", "Tasks leased to this process.", "queue"},
+		{"queue_claimed_total", "Tasks claimed.", "queue"},
+		{"queue_delivered_total", "Tasks delivered and acknowledged.", "queue"},
+		{"queue_failed_total", "Failed delivery attempts.", "queue"},
+		{"queue_dead_lettered_total", "Tasks moved to the dead letters by this process.", "queue"},
+		{"queue_redelivered_total", "Tasks claimed again after an agent died with them.", "queue"},
+		{"queue_throttled_total", "Answers that asked for a pause.", "queue"},
+		{"queue_breaker_open", "1 while the webhook cannot be reached.", "queue"},
+		{"queue_tasks", "Tasks in Redis by state.", "queue", "state"},
+		{"queue_oldest_due_age_seconds", "How long the oldest due task has waited, where that is known.", "queue"},
+		{"config_reloads_total", "Reloads by result.", "result"},
+		{"config_last_reload_successful", "1 when the newest configuration is the one in use."},
+	}
+}
+
+func newCollector(p *Pillion) *collector {
+	c := &collector{p: p, desc: make(map[string]*prometheus.Desc)}
+	for _, m := range metricTexts() {
+		c.desc[m[0]] = prometheus.NewDesc("pillion_"+m[0], m[1], m[2:], nil)
+	}
+	return c
+}
+
+// Describe names every metric.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.desc {
+		ch <- d
+	}
+}
+
+// Collect reads everything once.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	e := emitter{c, ch}
+	e.gauge("build_info", 1, c.p.version)
+	c.requests(e)
+	c.redis(e)
+	c.sessions(e)
+	c.upstream(e)
+	if c.p.queues != nil {
+		c.queues(e)
+	}
+	ok, failed, last := c.p.reloads.counts()
+	e.counter("config_reloads_total", ok, "success")
+	e.counter("config_reloads_total", failed, "failure")
+	e.gauge("config_last_reload_successful", boolean(last))
+}
+
+// emitter sends metrics by name.
+type emitter struct {
+	c  *collector
+	ch chan<- prometheus.Metric
+}
+
+func (e emitter) counter(name string, v uint64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(e.c.desc[name], prometheus.CounterValue, float64(v), labels...)
+}
+
+func (e emitter) gauge(name string, v float64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(e.c.desc[name], prometheus.GaugeValue, v, labels...)
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// requests adds up the handlers of this Pillion: its own and those that Handler made.
+func (c *collector) requests(e emitter) {
+	c.p.mu.Lock()
+	handlers, servers := c.p.handlers, c.p.servers
+	c.p.mu.Unlock()
+	var sum proxy.Counts
+	for _, h := range handlers {
+		sum.Add(h.Stats())
+	}
+	for outcome, n := range sum.Outcomes {
+		e.counter("requests_total", n, outcome)
+	}
+	for class, n := range sum.Classes {
+		e.counter("responses_total", n, class)
+	}
+	for reason, n := range sum.Refused {
+		e.counter("refused_total", n, reason)
+	}
+	for status, n := range sum.Failed {
+		e.counter("upstream_failures_total", n, strconv.Itoa(status))
+	}
+	e.ch <- prometheus.MustNewConstHistogram(c.desc["request_duration_seconds"], sum.Count, sum.Seconds, sum.Buckets)
+	open := 0
+	for _, s := range servers {
+		open += s.OpenConnections()
+	}
+	e.gauge("connections", float64(open))
+}
+
+func (c *collector) redis(e emitter) {
+	st, s := c.p.redis.State(), c.p.redis.Stats()
+	e.gauge("redis_up", boolean(st.Up))
+	e.gauge("redis_tracking", boolean(st.Tracking))
+	age := -1.0
+	if st.SinceBeat >= 0 {
+		age = st.SinceBeat.Seconds()
+	}
+	e.gauge("redis_heartbeat_age_seconds", age)
+	e.counter("redis_reads_total", s.Reads)
+	e.counter("redis_writes_total", s.Writes)
+	e.counter("redis_timeouts_total", s.Timeouts)
+	e.counter("redis_rejected_total", s.Rejected)
+	e.counter("redis_invalidations_total", s.Invalidations)
+	e.gauge("memory_items", float64(s.Items))
+	e.gauge("memory_bytes", float64(s.Bytes))
+	e.counter("memory_evictions_total", s.Evictions)
+}
+
+func (c *collector) sessions(e emitter) {
+	s := c.p.sessions.Stats()
+	e.counter("session_checks_total", s.ValidMemory, "valid_memory")
+	e.counter("session_checks_total", s.ValidRedis, "valid_redis")
+	for reason, n := range s.Absent {
+		e.counter("session_checks_total", n, reason)
+	}
+	e.counter("session_checks_total", s.Unknown, "unknown")
+	e.counter("session_renewals_total", s.Renewed)
+	e.counter("session_renewals_failed_total", s.RenewDropped+s.RenewFailed)
+}
+
+func (c *collector) upstream(e emitter) {
+	s := c.p.upstream.Stats()
+	e.gauge("upstream_connections", float64(s.Idle), "idle")
+	e.gauge("upstream_connections", float64(s.Open-s.Idle), "busy")
+	e.counter("upstream_dials_total", s.Dials)
+	e.counter("upstream_stale_total", s.Stale)
+	e.counter("upstream_retries_total", s.Retries)
+}
+
+func (c *collector) queues(e emitter) {
+	for _, q := range c.p.queues.Stats() {
+		e.gauge("queue_in_flight", float64(q.InFlight), q.Name)
+		e.counter("queue_claimed_total", q.Claimed, q.Name)
+		e.counter("queue_delivered_total", q.Delivered, q.Name)
+		e.counter("queue_failed_total", q.Failed, q.Name)
+		e.counter("queue_dead_lettered_total", q.DeadLettered, q.Name)
+		e.counter("queue_redelivered_total", q.Redelivered, q.Name)
+		e.counter("queue_throttled_total", q.Throttled, q.Name)
+		e.gauge("queue_breaker_open", boolean(q.BreakerOpen), q.Name)
+	}
+	if !c.p.redis.Up() {
+		return // depths are not known: no number is better than an old one
+	}
+	ctx, cancel := context.WithTimeout(c.p.ctx, time.Second)
+	defer cancel()
+	depths, err := c.p.queues.Depths(ctx)
+	if err != nil {
+		c.p.log.Warn().Err(err).Msg("queue depths are not known")
+		return
+	}
+	for _, d := range depths {
+		c.depth(e, d)
+	}
+}
+
+func (c *collector) depth(e emitter, d queueagent.Depth) {
+	for state, n := range map[string]int64{
+		"ready": d.Ready, "scheduled": d.Scheduled, "retrying": d.Retrying, "leased": d.Leased, "dead": d.Dead,
+	} {
+		e.gauge("queue_tasks", float64(n), d.Name, state)
+	}
+	if age := time.Since(d.OldestDue); !d.OldestDue.IsZero() && age > 0 {
+		e.gauge("queue_oldest_due_age_seconds", age.Seconds(), d.Name)
+	}
+}

@@ -1,0 +1,208 @@
+package pillion
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pillion-proxy/pillion/internal/strictyaml"
+	"github.com/pillion-proxy/pillion/units"
+)
+
+// Validate checks what a configuration means: that its parts can work, and
+// work together. It reads the TLS files that are named. The error is a
+// *ConfigError with every mistake. Load has done this already.
+func (c Config) Validate() error {
+	v := newValidator(&c)
+	v.run()
+	return newConfigError("", v.mistakes)
+}
+
+// validator collects the mistakes of one configuration.
+type validator struct {
+	cfg *Config
+	// isSet says whether a key was set by the user, even if to its default.
+	isSet func(key string) bool
+	// suspect says whether a key has a mistake already.
+	suspect  func(key string) bool
+	secrets  map[string]string
+	mistakes []Mistake
+}
+
+func newValidator(cfg *Config) *validator {
+	v := &validator{cfg: cfg, secrets: map[string]string{}}
+	v.isSet = func(key string) bool { return key == keyRedisURL && cfg.Redis.URL != Default().Redis.URL }
+	v.suspect = func(string) bool { return false }
+	for _, f := range strictyaml.Keys(reflect.TypeFor[Config]()) {
+		v.secrets[f.Name] = f.Secret
+	}
+	return v
+}
+
+func (v *validator) run() {
+	v.listen()
+	v.server()
+	v.upstream()
+	v.redis()
+	v.session()
+	v.cache()
+	v.rules()
+	v.queues()
+	v.admin()
+	v.oneOf("log.level", v.cfg.Log.Level, "a log level", "debug", "info", "warn", "error")
+	v.oneOf("log.access", v.cfg.Log.Access, "an access log setting", "off", "errors", "all")
+}
+
+// add records a mistake. The value is masked if the key is a secret; an empty
+// one is not shown.
+func (v *validator) add(key, value, message, remedy string) {
+	if rest, ok := strings.CutPrefix(message, "is empty"); ok && !v.isSet(key) {
+		message = "is not set" + rest
+	}
+	secret := v.secrets[anyIndex().ReplaceAllString(key, "[]")]
+	v.mistakes = append(v.mistakes, Mistake{
+		Key: key, Value: strictyaml.Mask(secret, value), Message: message, Remedy: remedy,
+	})
+}
+
+func anyIndex() *regexp.Regexp { return regexp.MustCompile(`\[\d+\]`) }
+
+func (v *validator) oneOf(key, value, what string, allowed ...string) {
+	if slices.Contains(allowed, value) {
+		return
+	}
+	v.add(key, value, orEmpty(value, "is not "+what), "write "+orList(allowed))
+}
+
+// orEmpty gives the message for a value, or that there is none.
+func orEmpty(value, message string) string {
+	if value == "" {
+		return "is empty"
+	}
+	return message
+}
+
+func orList(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func (v *validator) positive(key string, d time.Duration) {
+	if d <= 0 {
+		v.add(key, strictyaml.Duration(d), "is not more than zero", "write a positive duration, such as 30s")
+	}
+}
+
+func (v *validator) notNegative(key string, d time.Duration) {
+	if d < 0 {
+		v.add(key, strictyaml.Duration(d), "is negative", "write a positive duration, such as 30s, or 0s")
+	}
+}
+
+func (v *validator) between(key string, n, low, high int) {
+	if n < low || n > high {
+		v.add(key, fmt.Sprint(n), "is out of range", fmt.Sprintf("write a whole number from %d to %d", low, high))
+	}
+}
+
+func (v *validator) sizeBetween(key string, s, low, high units.Size) {
+	if s < low || s > high {
+		v.add(key, s.String(), "is out of range", fmt.Sprintf("write a size from %s to %s", low, high))
+	}
+}
+
+func (v *validator) server() {
+	s := v.cfg.Server
+	v.positive("server.read_timeout", s.ReadTimeout)
+	v.notNegative("server.write_timeout", s.WriteTimeout)
+	v.positive("server.idle_timeout", s.IdleTimeout)
+	v.positive("server.shutdown_timeout", s.ShutdownTimeout)
+	v.sizeBetween("server.max_header", s.MaxHeader, units.KiB, 16*units.MiB)
+	// The server keeps a whole body in an int, and holds some of it in memory.
+	v.sizeBetween("server.max_body", s.MaxBody, units.KiB, 1024*units.GiB)
+	v.between("server.max_connections", s.MaxConnections, 1, 1<<20)
+	for i, p := range s.TrustedProxies {
+		v.network(v.element("server.trusted_proxies", i), p)
+	}
+}
+
+func (v *validator) network(key, text string) {
+	if _, err := netip.ParsePrefix(text); err == nil {
+		return
+	}
+	remedy := "write an address and a prefix length, such as 10.0.0.0/8"
+	if a, err := netip.ParseAddr(text); err == nil {
+		remedy = fmt.Sprintf("write %s/%d for this address alone", a, a.BitLen())
+	}
+	v.add(key, text, orEmpty(text, "is not a network"), remedy)
+}
+
+func (v *validator) upstream() {
+	u := v.cfg.Upstream
+	v.upstreamURL("upstream.url", u.URL)
+	v.positive("upstream.timeouts.connect", u.Timeouts.Connect)
+	v.positive("upstream.timeouts.response_header", u.Timeouts.ResponseHeader)
+	v.positive("upstream.timeouts.idle", u.Timeouts.Idle)
+	v.between("upstream.max_connections", u.MaxConnections, 1, 1<<20)
+}
+
+func (v *validator) upstreamURL(key, text string) {
+	const remedy = "write http://host:port or unix:///path/to/socket"
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		v.add(key, "", "is empty", remedy)
+	case err != nil:
+		v.add(key, text, "is not a URL", remedy)
+	case u.Scheme == "https":
+		v.add(key, text, "has the scheme https, which is not supported towards the application", remedy)
+	case u.Scheme != "http" && u.Scheme != "unix":
+		v.add(key, text, "has neither the scheme http nor unix", remedy)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		v.add(key, text, "has more than a host and a port", remedy)
+	case u.Scheme == "unix":
+		if u.Host != "" || !socketPath(u.Path) {
+			v.add(key, text, "has no absolute path of a socket of at most 107 bytes", "write unix:///path/to/socket, with three slashes")
+		}
+	case u.Path != "" && u.Path != "/":
+		v.add(key, text, "has a path", "write http://host:port: a request keeps its own path")
+	case u.Hostname() == "":
+		v.add(key, text, "has no host", remedy)
+	case !portNumber(u.Port(), true):
+		v.add(key, text, "has no valid port", "write a port from 1 to 65535")
+	}
+}
+
+func (v *validator) cache() {
+	c := v.cfg.Cache
+	if c.Memory < units.MiB {
+		v.add("cache.memory", c.Memory.String(), "is less than 1MiB", "write at least 1MiB")
+	}
+	switch {
+	case c.MaxObject <= 0:
+		v.add("cache.max_object", c.MaxObject.String(), "is not more than zero", "write a size, such as 1MiB")
+	case c.Memory >= units.MiB && c.MaxObject > c.Memory/8:
+		// A few large objects would push everything else out of the memory.
+		v.tooLargeObject(c.MaxObject, c.Memory)
+	}
+	v.positive("cache.max_ttl", c.MaxTTL)
+}
+
+// tooLargeObject reports the one of the two sizes that the user set.
+func (v *validator) tooLargeObject(object, memory units.Size) {
+	if !v.isSet("cache.max_object") && v.isSet("cache.memory") {
+		v.add("cache.memory", memory.String(), fmt.Sprintf("is less than eight times cache.max_object, which is %s", object),
+			fmt.Sprintf("write at least %s, or lower cache.max_object", object*8))
+		return
+	}
+	v.add("cache.max_object", object.String(), fmt.Sprintf("is more than an eighth of cache.memory, which is %s", memory),
+		fmt.Sprintf("write at most %s, or raise cache.memory", memory/8))
+}

@@ -1,0 +1,134 @@
+package pillion
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/pillion-proxy/pillion/internal/strictyaml"
+	"github.com/pillion-proxy/pillion/queueagent"
+)
+
+func (v *validator) queues() {
+	names, keys := map[string]int{}, map[string]int{}
+	for i, q := range v.cfg.Queues {
+		at := fmt.Sprintf("queues[%d]", i)
+		v.queueName(at+".name", q.Name)
+		v.unique(at+".name", q.Name, "queues", names, i)
+		v.queueSource(at, q)
+		source, name := at+".list", q.List
+		if q.List == "" {
+			source, name = at+".delay", q.Delay
+		}
+		v.unique(source, name, "queues", keys, i)
+		v.webhook(at+".webhook", q.Webhook)
+		v.between(at+".concurrency", q.Concurrency, 1, 10000)
+		v.positive(at+".lease", q.Lease)
+		v.retry(at+".retry", q.Retry)
+	}
+}
+
+// unique reports a value that an earlier entry of the list has too.
+func (v *validator) unique(key, value, list string, seen map[string]int, i int) {
+	if value == "" {
+		return
+	}
+	if first, twice := seen[value]; twice {
+		v.add(key, value, fmt.Sprintf("is used by %s[%d] already", list, first), "use each name and each key once")
+		return
+	}
+	seen[value] = i
+}
+
+func (v *validator) queueName(key, name string) {
+	const remedy = "write 1 to 64 lower-case letters, digits, - and _"
+	if ok, _ := regexp.MatchString(`^[a-z0-9_-]{1,64}$`, name); !ok {
+		v.add(key, name, orEmpty(name, "is not a valid queue name"), remedy)
+	}
+}
+
+func (v *validator) queueSource(at string, q queueagent.Config) {
+	switch {
+	case q.List == "" && q.Delay == "":
+		v.add(at, "", "has neither list nor delay", "name the Redis key to drain: a list, or a sorted set as delay")
+	case q.List != "" && q.Delay != "":
+		v.add(at+".delay", q.Delay, "is set beside list", "write a queue of its own for each")
+	}
+	if len(q.List) > 512 {
+		v.add(at+".list", q.List, "has more than 512 bytes", "use a shorter Redis key")
+	}
+	if len(q.Delay) > 512 {
+		v.add(at+".delay", q.Delay, "has more than 512 bytes", "use a shorter Redis key")
+	}
+}
+
+func (v *validator) webhook(at string, w queueagent.Webhook) {
+	v.webhookURL(at+".url", w.URL)
+	v.positive(at+".timeout", w.Timeout)
+	if coded, ok := strings.CutPrefix(w.Secret, "whsec_"); ok {
+		if key, err := base64.StdEncoding.DecodeString(coded); err != nil || len(key) == 0 {
+			v.add(at+".secret", w.Secret, "begins with whsec_, but what follows is not base64", "copy the whole secret, or write one without whsec_")
+		}
+	}
+}
+
+func (v *validator) webhookURL(key, text string) {
+	const remedy = "write http://host:port/path or https://host/path"
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		v.add(key, "", "is empty", remedy)
+	case strings.ContainsAny(outsidePath(text), "{}"):
+		v.add(key, text, "has a placeholder outside its path", "write {type} only in the path")
+	case err != nil:
+		v.add(key, text, "is not a URL", remedy)
+	case u.Scheme != "http" && u.Scheme != "https":
+		v.add(key, text, "has neither the scheme http nor https", remedy)
+	case !hostName(u.Hostname()):
+		v.add(key, text, "has no valid host", remedy)
+	case !portNumber(u.Port(), true):
+		v.add(key, text, "has no valid port", "write a port from 1 to 65535")
+	case u.Fragment != "":
+		v.add(key, text, "has a fragment, which is never sent", "remove the # and what follows it")
+	case strings.ContainsAny(strings.ReplaceAll(u.Path, "{type}", ""), "{}"):
+		v.add(key, text, "has a placeholder other than {type}", "write {type} for the type of the task")
+	}
+}
+
+// outsidePath gives what is before and behind the path of a URL.
+func outsidePath(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return ""
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		return scheme + rest
+	}
+	before, path := rest[:end], rest[end:]
+	if i := strings.IndexAny(path, "?#"); i >= 0 {
+		return scheme + before + path[i:]
+	}
+	return scheme + before
+}
+
+func (v *validator) retry(at string, r queueagent.Retry) {
+	if r.MaxAttempts < 1 {
+		v.add(at+".max_attempts", strconv.Itoa(r.MaxAttempts), "is less than 1", "write 1 for no second attempt, or more")
+	}
+	if r.MaxAbandons < 1 {
+		v.add(at+".max_abandons", strconv.Itoa(r.MaxAbandons), "is less than 1", "write how often an agent may die on a task, such as 5")
+	}
+	v.positive(at+".min", r.Min)
+	v.positive(at+".max", r.Max)
+	if r.Min > r.Max && r.Max > 0 {
+		key, value, message := at+".min", r.Min, "is more than max, which is "+strictyaml.Duration(r.Max)
+		if !v.isSet(key) && v.isSet(at+".max") {
+			key, value, message = at+".max", r.Max, "is less than min, which is "+strictyaml.Duration(r.Min)
+		}
+		v.add(key, strictyaml.Duration(value), message, "let min be at most max")
+	}
+}
