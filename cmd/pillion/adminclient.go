@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pillion-proxy/pillion"
+)
+
+// adminClient talks to the admin listener of a running pillion.
+type adminClient struct {
+	base, token string
+	http        *http.Client
+}
+
+// adminFlags are the flags of commands that talk to the admin listener.
+type adminFlags struct{ config, address, token string }
+
+func (p *program) adminFlags(cmd *cobra.Command, f *adminFlags) {
+	p.configFlag(cmd, &f.config)
+	cmd.Flags().StringVar(&f.address, "admin", "", "address of the admin listener, host:port (default: admin.listen of the configuration)")
+	cmd.Flags().StringVar(&f.token, "token", "", "bearer token (default: admin.token of the configuration)")
+}
+
+// admin finds the listener: from the flags, else from the configuration, and where
+// there is no file, at the default address.
+func (p *program) admin(f adminFlags) (*adminClient, error) {
+	address, token := f.address, f.token
+	if address == "" {
+		cfg, err := p.loadOrDefault(f.config)
+		if err != nil {
+			return nil, fmt.Errorf("give --admin host:port, or a valid configuration:\n%w", err)
+		}
+		address = cfg.Admin.Listen
+		if token == "" {
+			token = cfg.Admin.Token
+		}
+	}
+	if token == "" {
+		token = p.getenv("PILLION_ADMIN_TOKEN")
+	}
+	if address == "" || address == pillion.Off {
+		return nil, errors.New("admin.listen is off: there is nothing to ask")
+	}
+	c := &adminClient{token: token, http: &http.Client{Timeout: 10 * time.Second}}
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		c.base = "http://localhost"
+		c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}
+		return c, nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--admin %q: write host:port", address)}
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	c.base = "http://" + net.JoinHostPort(host, port)
+	return c, nil
+}
+
+// loadOrDefault loads the configuration; where none was named and there is no
+// config.yaml, what the environment says beside the defaults.
+func (p *program) loadOrDefault(file string) (pillion.Config, error) {
+	if file == "" && p.getenv("PILLION_CONFIG") == "" {
+		if _, err := os.Stat(defaultConfig); errors.Is(err, fs.ErrNotExist) {
+			return pillion.Load(pillion.LoadOptions{Data: []byte("\n"), Env: p.env, DotEnv: "off", AllowEnv: ownVariables()})
+		}
+	}
+	cfg, _, err := p.load(file)
+	return cfg, err
+}
+
+// call sends a request and gives the answer's body. A status of 400 or above is an
+// error with the answer's detail.
+func (c *adminClient) call(ctx context.Context, method, path string, body any) ([]byte, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("no pillion answers at %s: %w", c.base, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= 400 {
+		var problem struct {
+			Detail string `json:"detail"`
+		}
+		if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
+			problem.Detail = strings.TrimSpace(string(text))
+		}
+		return nil, fmt.Errorf("%s: %s", resp.Status, problem.Detail)
+	}
+	return text, nil
+}
+
+func (p *program) healthCommand() *cobra.Command {
+	var f adminFlags
+	var ready bool
+	cmd := plain(&cobra.Command{
+		Use:   "health",
+		Short: "Ask a running pillion whether it is alive; for a container's health check",
+	})
+	p.adminFlags(cmd, &f)
+	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it is ready for requests")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := p.admin(f)
+		if err != nil {
+			return err
+		}
+		path := "/healthz"
+		if ready {
+			path = "/readyz"
+		}
+		text, err := c.call(cmd.Context(), http.MethodGet, path, nil)
+		if err == nil {
+			_, err = p.stdout.Write(text)
+		}
+		return err
+	}
+	return cmd
+}
+
+func (p *program) purgeCommand() *cobra.Command {
+	var f adminFlags
+	var tag, url string
+	cmd := plain(&cobra.Command{
+		Use:   "purge (--tag TAG | --url URL)",
+		Short: "Make stored responses invalid, on every pod",
+	})
+	p.adminFlags(cmd, &f)
+	cmd.Flags().StringVar(&tag, "tag", "", "purge every response with this tag")
+	cmd.Flags().StringVar(&url, "url", "", "purge the public response of this URL: http://host/path?query, with the host that clients ask for")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if (tag == "") == (url == "") {
+			return usageError{errors.New("purge: give either --tag or --url")}
+		}
+		c, err := p.admin(f)
+		if err != nil {
+			return err
+		}
+		body := map[string]string{"tag": tag}
+		if url != "" {
+			body = map[string]string{"url": url}
+		}
+		text, err := c.call(cmd.Context(), http.MethodPost, "/purge", body)
+		if err == nil {
+			_, err = p.stdout.Write(text)
+		}
+		return err
+	}
+	return cmd
+}
