@@ -7,9 +7,11 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 # Packages that `make test` covers; the bench suite is a module of its own.
 PKGS    ?= ./...
+# A checkout of the repository of http-cache-tests, for `make conformance`.
+SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz bench demo fastapi clean
+.PHONY: help build test test-deps lint fuzz bench demo fastapi conformance clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ demo: ## Run the demo: pillion, a small application and a Redis, all on this mac
 
 fastapi: ## Walk through the FastAPI example.
 	./examples/fastapi/run.sh
+
+conformance: ## Run the public suite http-cache-tests; writes docs/conformance.md. SUITE_DIR=checkout, CONFORMANCE="-only ID".
+	$(GO) run ./conformance -version '$(VERSION)' $(if $(SUITE_DIR),-suite-dir '$(SUITE_DIR)') $(CONFORMANCE)
 
 clean: ## Remove what the targets made.
 	rm -rf bin

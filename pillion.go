@@ -138,6 +138,7 @@ func sessionFields(rules []proxy.Rule) []string {
 		for field := range rules[i].Session.Require {
 			fields = append(fields, field)
 		}
+		fields = append(fields, rules[i].Cache.Key.Session...)
 		for _, tag := range rules[i].Cache.Tags {
 			if t, err := cache.CompileTag(tag); err == nil {
 				fields = append(fields, t.SessionFields()...)
@@ -151,6 +152,8 @@ func settings(cfg Config) proxy.Settings {
 	return proxy.Settings{
 		Server: cfg.Server, Rules: cfg.Rules,
 		MaxObject: int64(cfg.Cache.MaxObject), MaxTTL: cfg.Cache.MaxTTL,
+		Keep: cfg.Cache.Keep, Targets: cfg.Cache.Targets, TagFields: cfg.Cache.TagFields,
+		NoVarySearch: cfg.Cache.NoVarySearch, PurgeFrom: cfg.Cache.PurgeFrom,
 		FillTimeout: cfg.Upstream.Timeouts.ResponseHeader, RetryAfter: cfg.Session.RetryAfter,
 		Access: cfg.Log.Access,
 	}

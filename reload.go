@@ -32,9 +32,10 @@ func (r *reloadState) counts() (ok, failed uint64, lastOK bool) {
 
 // Reload puts a new configuration to use for the requests that come from now on;
 // requests under way keep the one that they began with. What can change are rules,
-// cache.max_object, session.retry_after, log.access, and of server: max_body and
-// trusted_proxies. When anything else differs, or anything is wrong, nothing is
-// changed and the error says what: the last good configuration stays in use.
+// session.retry_after, log.access, of cache: max_object, keep, targets and
+// tag_fields, and of server: max_body and trusted_proxies. When anything else
+// differs, or anything is wrong, nothing is changed and the error says what: the
+// last good configuration stays in use.
 func (p *Pillion) Reload(cfg Config) error {
 	err := p.reload(cfg)
 	p.reloads.note(err)
@@ -70,7 +71,8 @@ func (p *Pillion) reload(cfg Config) error {
 func needRestart(old, now Config) []string {
 	// Made equal first: what can change.
 	old.Rules, now.Rules = nil, nil
-	old.Cache.MaxObject = now.Cache.MaxObject
+	old.Cache.MaxObject, old.Cache.Keep = now.Cache.MaxObject, now.Cache.Keep
+	old.Cache.Targets, old.Cache.TagFields = now.Cache.Targets, now.Cache.TagFields
 	old.Session.RetryAfter = now.Session.RetryAfter
 	old.Log.Access = now.Log.Access
 	old.Server.MaxBody, old.Server.TrustedProxies = now.Server.MaxBody, now.Server.TrustedProxies

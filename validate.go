@@ -107,6 +107,15 @@ func (v *validator) notNegative(key string, d time.Duration) {
 	}
 }
 
+// atMost reports a duration that is negative or above limit.
+func (v *validator) atMost(key string, d, limit time.Duration) {
+	v.notNegative(key, d)
+	if d > limit {
+		text := strictyaml.Duration(limit)
+		v.add(key, strictyaml.Duration(d), "is more than "+text, "write at most "+text)
+	}
+}
+
 func (v *validator) between(key string, n, low, high int) {
 	if n < low || n > high {
 		v.add(key, fmt.Sprint(n), "is out of range", fmt.Sprintf("write a whole number from %d to %d", low, high))
@@ -179,30 +188,4 @@ func (v *validator) upstreamURL(key, text string) {
 	case !portNumber(u.Port(), true):
 		v.add(key, text, "has no valid port", "write a port from 1 to 65535")
 	}
-}
-
-func (v *validator) cache() {
-	c := v.cfg.Cache
-	if c.Memory < units.MiB {
-		v.add("cache.memory", c.Memory.String(), "is less than 1MiB", "write at least 1MiB")
-	}
-	switch {
-	case c.MaxObject <= 0:
-		v.add("cache.max_object", c.MaxObject.String(), "is not more than zero", "write a size, such as 1MiB")
-	case c.Memory >= units.MiB && c.MaxObject > c.Memory/8:
-		// A few large objects would push everything else out of the memory.
-		v.tooLargeObject(c.MaxObject, c.Memory)
-	}
-	v.positive("cache.max_ttl", c.MaxTTL)
-}
-
-// tooLargeObject reports the one of the two sizes that the user set.
-func (v *validator) tooLargeObject(object, memory units.Size) {
-	if !v.isSet("cache.max_object") && v.isSet("cache.memory") {
-		v.add("cache.memory", memory.String(), fmt.Sprintf("is less than eight times cache.max_object, which is %s", object),
-			fmt.Sprintf("write at least %s, or lower cache.max_object", object*8))
-		return
-	}
-	v.add("cache.max_object", object.String(), fmt.Sprintf("is more than an eighth of cache.memory, which is %s", memory),
-		fmt.Sprintf("write at most %s, or raise cache.memory", memory/8))
 }

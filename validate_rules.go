@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy"
 	"github.com/pillion-proxy/pillion/rules"
 	"github.com/pillion-proxy/pillion/sessioncheck"
@@ -111,51 +110,6 @@ func (v *validator) modeKey(at string) string {
 		return at
 	}
 	return at + ".mode"
-}
-
-func (v *validator) cachePolicy(at string, r proxy.Rule, params map[string]bool) {
-	c := r.Cache
-	if mode := v.modeKey(at); c.Mode != "" || v.isSet(mode) && mode != at {
-		v.oneOf(mode, string(c.Mode), "a cache mode", "on", "off")
-	}
-	v.notNegative(at+".ttl", c.TTL)
-	v.notNegative(at+".negative_ttl", c.NegativeTTL)
-	if c.Jitter < 0 || c.Jitter > 100 {
-		v.add(at+".jitter", c.Jitter.String(), "is out of range", "write a percentage from 0% to 100%")
-	}
-	if c.Mode == cache.ModeOff {
-		v.cacheOff(at, c)
-	}
-	if c.Scope != "" || v.isSet(at+".scope") {
-		v.oneOf(at+".scope", string(c.Scope), "a cache scope", "public", "user", "session")
-	}
-	if r.Session.Mode == sessioncheck.ModeNone && (c.Scope == cache.ScopeUser || c.Scope == cache.ScopeSession) {
-		v.add(at+".scope", string(c.Scope), "needs a session, but the rule has session: none", "write scope: public, or session: required")
-	}
-	for i, tag := range c.Tags {
-		v.tag(fmt.Sprintf("%s.tags[%d]", at, i), tag, r, params)
-	}
-	for i, glob := range c.Query.Ignore {
-		if glob == "" {
-			v.add(fmt.Sprintf("%s.query.ignore[%d]", at, i), "", "is empty", `name a query parameter, such as "utm_*"`)
-		}
-	}
-}
-
-// cacheOff reports the settings that an uncached rule never uses.
-func (v *validator) cacheOff(at string, c cache.Policy) {
-	unused := []struct {
-		name string
-		set  bool
-	}{
-		{"ttl", c.TTL != 0}, {"jitter", c.Jitter != 0}, {"negative_ttl", c.NegativeTTL != 0}, {"scope", c.Scope != ""},
-		{"tags", len(c.Tags) > 0}, {"query", len(c.Query.Ignore) > 0},
-	}
-	for _, u := range unused {
-		if u.set {
-			v.add(at+"."+u.name, "", "is set, but mode is off", "remove it, or write mode: on")
-		}
-	}
 }
 
 // tag checks the placeholders of a tag: {param} of the path, {session.field}.

@@ -73,9 +73,13 @@ func (v *validator) source(key string, src sessioncheck.Source) {
 // notIdentity: an identity header is removed from every request, the session id
 // with it.
 func (v *validator) notIdentity(key, name string) {
+	v.notIdentityOf(key, name, "use another header for one of the two")
+}
+
+func (v *validator) notIdentityOf(key, name, remedy string) {
 	for _, identity := range slices.Sorted(maps.Keys(v.cfg.Session.Identity)) {
 		if headerTwin(identity) == headerTwin(name) {
-			v.add(key, name, fmt.Sprintf("is also in session.identity, as %q, and is removed from requests", identity), "use another header for one of the two")
+			v.add(key, name, fmt.Sprintf("is also in session.identity, as %q, and is removed from requests", identity), remedy)
 		}
 	}
 }

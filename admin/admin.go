@@ -18,14 +18,25 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Purger makes stored responses invalid. A call returns when this process no
-// longer serves them.
+// Purge says what to purge: exactly one of Tag, Host with Target, Prefix, Glob and All.
+type Purge struct {
+	Tag          string
+	Host, Target string // of one URL; the target is path and query
+	// Prefix and Glob are about host and target together, "shop.example/a", or, when
+	// they begin with "/", about the target on every host. "*" in Glob stands for any
+	// characters.
+	Prefix, Glob string
+	All          bool
+	// Soft marks responses stale instead of removing them: they may be validated, or
+	// served while that is done.
+	Soft bool
+}
+
+// Purger makes stored responses invalid. Its call returns when this process no longer
+// serves them. purged is how many keys it removed or marked, where that is known; a
+// purge by tag is one write and does not count.
 type Purger interface {
-	// PurgeTag purges every response with the tag.
-	PurgeTag(ctx context.Context, tag string) error
-	// PurgeURL purges the public response of one URL with all its variants; found
-	// is false when Redis had none.
-	PurgeURL(ctx context.Context, host, target string) (found bool, err error)
+	Purge(ctx context.Context, what Purge) (purged int, err error)
 }
 
 // Deps are what the listener shows and does.
@@ -56,7 +67,7 @@ func New(cfg Config, deps Deps) *Server {
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
+		WriteTimeout:      5 * time.Minute, // a purge that scans takes its time
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 	}
@@ -116,10 +127,45 @@ func loopback(addr string) bool {
 	return err == nil && ap.Addr().Unmap().IsLoopback()
 }
 
-// purgeRequest is the body of POST /purge: exactly one field is set.
+// purgeRequest is the body of POST /purge: exactly one field is set, and soft beside it.
 type purgeRequest struct {
-	Tag string `json:"tag"`
-	URL string `json:"url"`
+	Tag    string `json:"tag"`
+	URL    string `json:"url"`
+	Prefix string `json:"prefix"`
+	Glob   string `json:"glob"`
+	All    bool   `json:"all"`
+	Soft   bool   `json:"soft"`
+}
+
+// parse checks that exactly one thing is to be purged.
+func (r *purgeRequest) parse() (p Purge, problem string) {
+	n := 0
+	for _, set := range []bool{r.Tag != "", r.URL != "", r.Prefix != "", r.Glob != "", r.All} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 {
+		return p, `Give exactly one of "tag", "url", "prefix", "glob" and "all".`
+	}
+	p = Purge{Tag: r.Tag, Prefix: withoutScheme(r.Prefix), Glob: withoutScheme(r.Glob), All: r.All, Soft: r.Soft}
+	if r.URL != "" {
+		var ok bool
+		if p.Host, p.Target, ok = splitURL(r.URL); !ok {
+			return p, `"url" is not absolute: write it as http://host/path?query, with the host that clients ask for.`
+		}
+	}
+	return p, ""
+}
+
+// withoutScheme lets a prefix or glob be written as a URL is.
+func withoutScheme(s string) string {
+	for _, scheme := range []string{"http://", "https://"} {
+		if rest, ok := strings.CutPrefix(s, scheme); ok {
+			return rest
+		}
+	}
+	return s
 }
 
 func (s *Server) purge(w http.ResponseWriter, r *http.Request) {
@@ -127,35 +173,27 @@ func (s *Server) purge(w http.ResponseWriter, r *http.Request) {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&req); err != nil {
-		writeProblem(w, http.StatusBadRequest, `The body is not {"tag": "…"} or {"url": "http://host/path"}: `+err.Error())
+		writeProblem(w, http.StatusBadRequest, `The body is not {"tag": "…"}, {"url": "http://host/path"} or the like: `+err.Error())
 		return
 	}
-	switch {
-	case (req.Tag == "") == (req.URL == ""):
-		writeProblem(w, http.StatusBadRequest, `Give either "tag" or "url".`)
-	case req.Tag != "":
-		if err := s.deps.Purger.PurgeTag(r.Context(), req.Tag); err != nil {
-			writeProblem(w, http.StatusServiceUnavailable, "The purge is not done: "+err.Error())
-			return
-		}
-		writeJSON(w, http.StatusOK, map[string]any{"purged": "tag", "tag": req.Tag})
-	default:
-		s.purgeURL(w, r, req.URL)
-	}
-}
-
-func (s *Server) purgeURL(w http.ResponseWriter, r *http.Request, raw string) {
-	host, target, ok := splitURL(raw)
-	if !ok {
-		writeProblem(w, http.StatusBadRequest, `"url" is not absolute: write it as http://host/path?query, with the host that clients ask for.`)
+	what, problem := req.parse()
+	if problem != "" {
+		writeProblem(w, http.StatusBadRequest, problem)
 		return
 	}
-	found, err := s.deps.Purger.PurgeURL(r.Context(), host, target)
+	n, err := s.deps.Purger.Purge(r.Context(), what)
 	if err != nil {
 		writeProblem(w, http.StatusServiceUnavailable, "The purge is not done: "+err.Error())
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"purged": "url", "url": raw, "found": found})
+	answer := map[string]any{"done": true, "soft": req.Soft}
+	if what.Tag == "" {
+		answer["purged"] = n
+	}
+	if what.Host != "" {
+		answer["found"] = n > 0
+	}
+	writeJSON(w, http.StatusOK, answer)
 }
 
 // splitURL cuts an absolute URL without decoding anything of its target.

@@ -14,19 +14,14 @@ import (
 	"github.com/pillion-proxy/pillion/admin"
 )
 
-type purger struct{ tag, host, target string }
+type purger struct{ last admin.Purge }
 
-func (p *purger) PurgeTag(_ context.Context, tag string) error {
-	if tag == "down" {
-		return errors.New("redis is down")
+func (p *purger) Purge(_ context.Context, what admin.Purge) (int, error) {
+	if what.Tag == "down" {
+		return 0, errors.New("redis is down")
 	}
-	p.tag = tag
-	return nil
-}
-
-func (p *purger) PurgeURL(_ context.Context, host, target string) (bool, error) {
-	p.host, p.target = host, target
-	return true, nil
+	p.last = what
+	return 3, nil
 }
 
 func serve(t *testing.T, token string, ready bool) (string, *purger) {
@@ -88,10 +83,9 @@ func TestEndpoints(t *testing.T) {
 		{"ready", "GET", base + "/readyz", "", nil, 200, `true`},
 		{"not ready", "GET", notReady + "/readyz", "", nil, 503, `false`},
 		{"metrics", "GET", base + "/metrics", "", nil, 200, "pillion_test 7"},
-		{"purge tag", "POST", base + "/purge", `{"tag":"a:1"}`, nil, 200, `"a:1"`},
-		{"purge url", "POST", base + "/purge", `{"url":"http://h:1/x%2Fy?q=1"}`, nil, 200, `"found":true`},
-		{"purge nothing", "POST", base + "/purge", `{}`, nil, 400, "either"},
-		{"purge both", "POST", base + "/purge", `{"tag":"a","url":"http://h/"}`, nil, 400, "either"},
+		{"purge tag", "POST", base + "/purge", `{"tag":"a:1"}`, nil, 200, `"done":true`},
+		{"purge nothing", "POST", base + "/purge", `{}`, nil, 400, "exactly one"},
+		{"purge both", "POST", base + "/purge", `{"tag":"a","url":"http://h/"}`, nil, 400, "exactly one"},
 		{"purge misspelt", "POST", base + "/purge", `{"tags":"a"}`, nil, 400, "tags"},
 		{"purge relative", "POST", base + "/purge", `{"url":"/x"}`, nil, 400, "absolute"},
 		{"purge while redis is down", "POST", base + "/purge", `{"tag":"down"}`, nil, 503, "redis is down"},
@@ -100,7 +94,7 @@ func TestEndpoints(t *testing.T) {
 		{"no token", "POST", withToken + "/purge", `{"tag":"a"}`, nil, 401, "bearer"},
 		{"wrong token", "POST", withToken + "/purge", `{"tag":"a"}`, []string{"Authorization", "Bearer s3cre"}, 401, "bearer"},
 		{"metrics need no token", "GET", withToken + "/metrics", "", nil, 200, "pillion_test"},
-		{"token", "POST", withToken + "/purge", `{"tag":"b"}`, []string{"Authorization", "Bearer s3cret"}, 200, `"b"`},
+		{"token", "POST", withToken + "/purge", `{"tag":"b"}`, []string{"Authorization", "Bearer s3cret"}, 200, `"done":true`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			status, body := call(t, tc.method, tc.url, tc.body, tc.header...)
@@ -109,7 +103,29 @@ func TestEndpoints(t *testing.T) {
 			}
 		})
 	}
-	if p.tag != "a:1" || p.host != "h:1" || p.target != "/x%2Fy?q=1" || tp.tag != "b" {
-		t.Errorf("purged %+v and %+v", p, tp)
+	if p.last.Tag != "a:1" || tp.last.Tag != "b" {
+		t.Errorf("purged %+v and %+v", p.last, tp.last)
+	}
+}
+
+func TestPurgeRequests(t *testing.T) {
+	base, p := serve(t, "", true)
+	for body, want := range map[string]admin.Purge{
+		`{"url":"http://h:1/x%2Fy?q=1"}`:                 {Host: "h:1", Target: "/x%2Fy?q=1"},
+		`{"url":"https://h"}`:                            {Host: "h", Target: "/"},
+		`{"url":"http://h?q","soft":true}`:               {Host: "h", Target: "/?q", Soft: true},
+		`{"prefix":"/a/"}`:                               {Prefix: "/a/"},
+		`{"prefix":"http://shop.example/a","soft":true}`: {Prefix: "shop.example/a", Soft: true},
+		`{"glob":"/a/*.css"}`:                            {Glob: "/a/*.css"},
+		`{"all":true}`:                                   {All: true},
+		`{"tag":"x","soft":true}`:                        {Tag: "x", Soft: true},
+	} {
+		status, answer := call(t, "POST", base+"/purge", body)
+		if status != 200 || p.last != want {
+			t.Errorf("%s: %d %s, purged %+v, want %+v", body, status, answer, p.last, want)
+		}
+		if counted := strings.Contains(answer, `"purged":3`); counted != (want.Tag == "") {
+			t.Errorf("%s: %s", body, answer)
+		}
 	}
 }

@@ -9,8 +9,8 @@ import "time"
 //	Sunday, 06-Nov-94 08:49:37 GMT  RFC 850
 //	Sun Nov  6 08:49:37 1994        asctime
 //
-// They are case-sensitive, and nothing else is a date. A two-digit year that
-// would lie more than 50 years after now is one of the century before. The name
+// They are case-sensitive to who writes one; here the case of letters does not
+// matter, and nothing else is a date. A two-digit year that would lie more than 50 years after now is one of the century before. The name
 // of the day must be one but is not compared with the date. It does not allocate.
 func ParseDate(b []byte, now time.Time) (time.Time, bool) {
 	p := dateParser{rest: b, ok: len(b) <= len("Wednesday, 06-Nov-94 08:49:37 GMT")}
@@ -93,7 +93,7 @@ func (p *dateParser) clock() {
 }
 
 func (p *dateParser) literal(s string) {
-	if !p.ok || len(p.rest) < len(s) || string(p.rest[:len(s)]) != s {
+	if !p.ok || len(p.rest) < len(s) || !equalFoldBytes(p.rest[:len(s)], []byte(s)) {
 		p.ok = false
 		return
 	}
@@ -123,7 +123,7 @@ func (p *dateParser) weekday(short bool) {
 		if short {
 			name = name[:3]
 		}
-		if len(p.rest) >= len(name) && string(p.rest[:len(name)]) == name {
+		if len(p.rest) >= len(name) && equalFoldBytes(p.rest[:len(name)], []byte(name)) {
 			p.rest = p.rest[len(name):]
 			return
 		}
@@ -137,7 +137,7 @@ func (p *dateParser) monthName() {
 		return
 	}
 	for m := time.January; m <= time.December; m++ {
-		if string(p.rest[:3]) == m.String()[:3] {
+		if equalFoldBytes(p.rest[:3], []byte(m.String()[:3])) {
 			p.month, p.rest = m, p.rest[3:]
 			return
 		}

@@ -23,6 +23,9 @@ func (d Delta) Duration() time.Duration { return time.Duration(d.Seconds) * time
 type ResponseDirectives struct {
 	// Present says that there is a Cache-Control field at all.
 	Present bool
+	// Targeted says that the directives are those of a targeted field, in place of
+	// Cache-Control and Expires (RFC 9213 §2.2).
+	Targeted bool
 	// NoCache and Private are the unqualified forms. A qualified form whose
 	// argument cannot be read counts as unqualified, which forbids more.
 	NoCache, Private                                                                         bool
@@ -37,7 +40,7 @@ type ResponseDirectives struct {
 type RequestDirectives struct {
 	Present                                     bool
 	NoCache, NoStore, NoTransform, OnlyIfCached bool
-	MaxAge, MaxStale, MinFresh                  Delta
+	MaxAge, MaxStale, MinFresh, StaleIfError    Delta
 	// MaxStaleAny is max-stale without an argument: any staleness will do.
 	MaxStaleAny bool
 }
@@ -137,6 +140,8 @@ func (d *RequestDirectives) apply(a directive) {
 		d.MaxAge = d.MaxAge.least(a.delta(0))
 	case "min-fresh":
 		d.MinFresh = d.MinFresh.greatest(a.delta(MaxDelta))
+	case "stale-if-error": // RFC 5861 §4
+		d.StaleIfError = d.StaleIfError.least(a.delta(0))
 	case "max-stale":
 		if !a.hasArg {
 			d.MaxStaleAny = true

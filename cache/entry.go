@@ -28,6 +28,9 @@ const (
 	// KindVary stands at a primary key whose responses vary. Header holds the
 	// names of the selecting fields and Body the generation: see NewVaryIndex.
 	KindVary Kind = 2
+	// KindSearch stands for a path whose responses have a No-Vary-Search. Header
+	// holds its value: see NewSearchIndex.
+	KindSearch Kind = 3
 )
 
 // Flags are properties of an entry that a hit needs without reading its header.
@@ -39,6 +42,17 @@ const (
 	FlagMustRevalidate Flags = 1 << iota
 	// FlagVariant: Key is followed by a secondary key.
 	FlagVariant
+	// FlagValidate: validate it before every use, fresh or not (no-cache, RFC 9111
+	// §5.2.2.4).
+	FlagValidate
+	// FlagShared: the origin allows it for requests with Authorization (RFC 9111
+	// §3.5).
+	FlagShared
+
+	// These two exist in the encoded form only: what is absent costs no byte.
+	flagWindows    Flags = 1 << 6
+	flagSoftPurged Flags = 1 << 7
+	encodedFlags         = flagWindows | flagSoftPurged
 )
 
 // TagMark is a tag and the value of its purge mark, both as bytes. The mark was
@@ -59,6 +73,13 @@ type Entry struct {
 	// Lifetime is the freshness lifetime after jitter, and InitialAge the age on
 	// arrival (RFC 9111 §4.2.3).
 	Lifetime, InitialAge time.Duration
+	// StaleWhileRevalidate and StaleIfError are for how long beyond its lifetime the
+	// entry may be served while it is validated in the background, and when that
+	// fails (RFC 5861). Both are 0 when it must not be served stale.
+	StaleWhileRevalidate, StaleIfError time.Duration
+	// SoftPurgedAt is when the entry was marked stale before its time; 0 means that
+	// it was not.
+	SoftPurgedAt int64
 	// Key is the full key, to be compared with the one that was asked for.
 	Key  []byte
 	Tags []TagMark
@@ -68,11 +89,12 @@ type Entry struct {
 }
 
 // The format: two bytes of magic, a version, kind, flags; then as varints:
-// status, StoredAt, StoredAt − FillStart, lifetime, age, and each of key, tags,
-// header and body with its length before it; then xxHash64 of all before it.
+// status, StoredAt, StoredAt − FillStart, lifetime, age, the two windows if
+// flagWindows, SoftPurgedAt if flagSoftPurged, and each of key, tags, header and
+// body with its length before it; then xxHash64 of all before it.
 const (
 	magic0, magic1 = 0xC1, 'p'
-	formatVersion  = 1
+	formatVersion  = 2
 	checksumSize   = 8
 	minEntry       = 5 + 9 + checksumSize
 	// maxTagMarks bounds what Unmarshal collects for one entry.
@@ -83,12 +105,25 @@ const (
 // beside header and body.
 func Encode(dst []byte, e *Entry) []byte {
 	start := len(dst)
-	dst = append(dst, magic0, magic1, formatVersion, byte(e.Kind), byte(e.Flags))
+	flags := e.Flags &^ encodedFlags
+	if e.StaleWhileRevalidate > 0 || e.StaleIfError > 0 {
+		flags |= flagWindows
+	}
+	if e.SoftPurgedAt != 0 {
+		flags |= flagSoftPurged
+	}
+	dst = append(dst, magic0, magic1, formatVersion, byte(e.Kind), byte(flags))
 	dst = binary.AppendUvarint(dst, uint64(e.Status))
 	dst = binary.AppendVarint(dst, e.StoredAt)
 	dst = binary.AppendVarint(dst, e.StoredAt-e.FillStart)
-	dst = binary.AppendUvarint(dst, uint64(max(0, e.Lifetime/time.Millisecond)))
-	dst = binary.AppendUvarint(dst, uint64(max(0, (e.InitialAge+time.Millisecond-1)/time.Millisecond)))
+	dst = appendMillis(dst, e.Lifetime)
+	dst = appendMillis(dst, e.InitialAge+time.Millisecond-1)
+	if flags&flagWindows != 0 {
+		dst = appendMillis(appendMillis(dst, e.StaleWhileRevalidate), e.StaleIfError)
+	}
+	if flags&flagSoftPurged != 0 {
+		dst = binary.AppendVarint(dst, e.SoftPurgedAt)
+	}
 	dst = appendBytes(dst, e.Key)
 	dst = binary.AppendUvarint(dst, uint64(len(e.Tags)))
 	for _, t := range e.Tags {
@@ -96,6 +131,11 @@ func Encode(dst []byte, e *Entry) []byte {
 	}
 	dst = appendBytes(appendBytes(dst, e.Header), e.Body)
 	return binary.LittleEndian.AppendUint64(dst, xxhash.Sum64(dst[start:]))
+}
+
+// appendMillis appends a duration in milliseconds, rounded down, 0 at least.
+func appendMillis(dst []byte, d time.Duration) []byte {
+	return binary.AppendUvarint(dst, uint64(max(0, d/time.Millisecond)))
 }
 
 func appendBytes(dst, b []byte) []byte {
@@ -137,8 +177,16 @@ func (e *Entry) UnmarshalTrusted(raw []byte) error {
 	e.Status = int(r.uvarint(999))
 	e.StoredAt = r.varint()
 	e.FillStart = e.StoredAt - r.varint()
-	e.Lifetime = time.Duration(r.uvarint(MaxDelta*1000)) * time.Millisecond
-	e.InitialAge = time.Duration(r.uvarint(3*MaxDelta*1000)) * time.Millisecond
+	e.Lifetime = r.millis(MaxDelta)
+	e.InitialAge = r.millis(3 * MaxDelta)
+	e.StaleWhileRevalidate, e.StaleIfError, e.SoftPurgedAt = 0, 0, 0
+	if e.Flags&flagWindows != 0 {
+		e.StaleWhileRevalidate, e.StaleIfError = r.millis(MaxDelta), r.millis(MaxDelta)
+	}
+	if e.Flags&flagSoftPurged != 0 {
+		e.SoftPurgedAt = r.varint()
+	}
+	e.Flags &^= encodedFlags
 	e.Key = r.bytes()
 	e.Tags = e.Tags[:0]
 	for n := r.uvarint(maxTagMarks); n > 0 && r.err == nil; n-- {
@@ -160,7 +208,7 @@ func checkEnvelope(raw []byte) error {
 		return ErrVersion
 	case len(raw) < minEntry:
 		return ErrTruncated
-	case Kind(raw[3]) != KindResponse && Kind(raw[3]) != KindVary:
+	case Kind(raw[3]) < KindResponse || Kind(raw[3]) > KindSearch:
 		return ErrFormat
 	}
 	return nil
@@ -175,6 +223,11 @@ type entryReader struct {
 func (r *entryReader) uvarint(limit uint64) uint64 {
 	v, n := binary.Uvarint(r.rest)
 	return r.took(v, n, limit)
+}
+
+// millis reads what appendMillis wrote, up to limit seconds.
+func (r *entryReader) millis(limit uint64) time.Duration {
+	return time.Duration(r.uvarint(limit*1000)) * time.Millisecond
 }
 
 func (r *entryReader) varint() int64 {
@@ -221,11 +274,19 @@ func (e *Entry) Age(now time.Time) time.Duration {
 	return CurrentAge(e.InitialAge, time.UnixMilli(e.StoredAt), now)
 }
 
-// TTL gives the freshness lifetime that is left; 0 or less means stale.
-func (e *Entry) TTL(now time.Time) time.Duration { return e.Lifetime - e.Age(now) }
+// TTL gives the freshness lifetime that is left; 0 or less means stale. After a
+// soft purge none is left.
+func (e *Entry) TTL(now time.Time) time.Duration {
+	ttl := e.Lifetime - e.Age(now)
+	if e.SoftPurgedAt == 0 {
+		return ttl
+	}
+	// Never positive, also where the clock that marked it is ahead of this one.
+	return min(ttl, 0, time.UnixMilli(e.SoftPurgedAt).Sub(now))
+}
 
 // Fresh reports whether the entry is fresh (RFC 9111 §4.2).
-func (e *Entry) Fresh(now time.Time) bool { return Fresh(e.Age(now), e.Lifetime) }
+func (e *Entry) Fresh(now time.Time) bool { return e.TTL(now) > 0 }
 
 // NewVaryIndex gives the entry that stands at a primary key whose responses vary
 // by names (of VaryNames). generation belongs into the key of each variant, see

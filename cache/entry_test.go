@@ -27,7 +27,12 @@ func TestEntryRoundTrip(t *testing.T) {
 	empty := &Entry{Kind: KindResponse, Tags: []TagMark{}, Key: []byte{}, Header: []byte{}, Body: []byte{}}
 	ahead := sample()
 	ahead.FillStart = ahead.StoredAt + 5 // the clock was set back
-	for _, e := range []*Entry{sample(), large, empty, ahead} {
+	stale := sample()
+	stale.StaleWhileRevalidate, stale.StaleIfError, stale.SoftPurgedAt = time.Minute, time.Hour, now.UnixMilli()
+	stale.Flags = FlagValidate | FlagShared
+	half := sample()
+	half.StaleIfError = time.Second
+	for _, e := range []*Entry{sample(), large, empty, ahead, stale, half} {
 		raw := Encode([]byte("before"), e)[len("before"):]
 		got, err := Decode(raw)
 		if err != nil {
@@ -85,8 +90,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"empty":          {nil, ErrTruncated},
 		"magic":          {change(0, 'x'), ErrFormat},
 		"text":           {[]byte("a value that somebody set by hand"), ErrFormat},
-		"version":        {change(2, 2), ErrVersion},
-		"version, short": {change(2, 2)[:10], ErrVersion},
+		"version":        {change(2, formatVersion+1), ErrVersion},
+		"version, short": {change(2, 1)[:10], ErrVersion},
 		"kind":           {change(3, 9), ErrFormat},
 		"body":           {change(len(raw)-9, 'x'), ErrChecksum},
 		"checksum":       {change(len(raw)-1, raw[len(raw)-1]+1), ErrChecksum},
@@ -127,6 +132,10 @@ func FuzzDecode(f *testing.F) {
 			}
 			e.VaryIndex(nil)
 			e.Fresh(now)
+			e.SearchVariance()
+			if e.Flags&encodedFlags != 0 || e.StaleWhileRevalidate < 0 || e.StaleIfError < 0 {
+				t.Fatalf("%x gives %+v", raw, e)
+			}
 			ParseHeader(nil, e.Header)
 			again, err := Decode(Encode(nil, &e))
 			if err != nil || !bytes.Equal(again.Body, e.Body) || again.Lifetime != e.Lifetime || again.FillStart != e.FillStart {
@@ -156,6 +165,29 @@ func TestEntryAge(t *testing.T) {
 	}
 }
 
+func TestSoftPurge(t *testing.T) {
+	e := sample()
+	e.SoftPurgedAt = now.Add(10 * time.Second).UnixMilli()
+	for _, tt := range []struct{ at, ttl time.Duration }{
+		{0, 0}, // before the mark, by a clock that is behind
+		{10 * time.Second, 0},
+		{30 * time.Second, -20 * time.Second},
+		{100 * time.Second, -90 * time.Second},
+	} {
+		if got := e.TTL(now.Add(tt.at)); got != tt.ttl || e.Fresh(now.Add(tt.at)) {
+			t.Errorf("after %v: ttl %v, want %v", tt.at, got, tt.ttl)
+		}
+	}
+	raw := Encode(nil, e)
+	again := Entry{}
+	if err := again.Unmarshal(raw); err != nil || again.SoftPurgedAt != e.SoftPurgedAt {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	if err := again.Unmarshal(Encode(nil, sample())); err != nil || again.SoftPurgedAt != 0 {
+		t.Error("an entry that is used again keeps the mark of the one before")
+	}
+}
+
 func TestVaryIndex(t *testing.T) {
 	raw := Encode(nil, NewVaryIndex([]byte("key"), [][]byte{[]byte("accept"), []byte("foo")}, 1<<63+5))
 	e, err := Decode(raw)
@@ -180,7 +212,7 @@ func TestVaryIndex(t *testing.T) {
 
 func TestUnmarshalDoesNotAllocate(t *testing.T) {
 	raw := Encode(nil, sample())
-	e := Entry{Tags: make([]TagMark, 0, 4)}
+	e := Entry{Tags: make([]TagMark, 0, 4), StaleIfError: 1, SoftPurgedAt: 1}
 	h := make(Header, 0, 4)
 	if a := testing.AllocsPerRun(100, func() {
 		if e.Unmarshal(raw) != nil {

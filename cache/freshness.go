@@ -1,6 +1,9 @@
 package cache
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // Source says where a freshness lifetime came from.
 type Source uint8
@@ -27,7 +30,7 @@ func Lifetime(h Header, d *ResponseDirectives, status int, received time.Time, h
 		return d.SMaxAge.Duration(), SourceSMaxAge
 	case d.MaxAge.Set:
 		return d.MaxAge.Duration(), SourceMaxAge
-	case h.Has("Expires"):
+	case h.Has("Expires") && !d.Targeted:
 		return expiresLifetime(h, received), SourceExpires
 	case heuristic:
 		if life := Heuristic(h, d, status, received); life > 0 {
@@ -108,41 +111,23 @@ func InitialAge(h Header, requested, received time.Time) time.Duration {
 	return max(apparent, ageValue(h)+delay)
 }
 
-// stale is an age that exceeds every lifetime.
-const stale = MaxDelta * time.Second
-
-// ageValue reads the Age field (RFC 9111 §5.1). Of one line, the first member
-// counts. Several lines, and a value with the ", " that joining several lines
-// leaves (RFC 9110 §5.3), come from caches that disagree: neither can be
-// trusted, and the response counts as stale. So does a value that is no number.
-// §5.1 lets a cache ignore these; serving something too old is the worse mistake.
+// ageValue reads the Age field (RFC 9111 §5.1): the first member of the first line,
+// whatever follows it, and nothing when that is no number.
 func ageValue(h Header) time.Duration {
-	var value []byte
-	lines := 0
 	for i := range h {
-		if equalFold(h[i].Name, "Age") {
-			value, lines = h[i].Value, lines+1
-		}
-	}
-	if lines == 0 {
-		return 0
-	}
-	value = trimSpace(value)
-	for i, c := range value {
-		if c != ',' {
+		if !equalFold(h[i].Name, "Age") {
 			continue
 		}
-		if i+1 < len(value) && isSpace(value[i+1]) {
-			return stale
+		value := h[i].Value
+		if end := bytes.IndexAny(value, ",;"); end >= 0 {
+			value = value[:end]
 		}
-		value = value[:i]
-		break
+		if n, ok := parseDelta(trimSpace(value)); ok {
+			return time.Duration(n) * time.Second
+		}
+		return 0
 	}
-	n, ok := parseDelta(value)
-	if !ok || lines > 1 {
-		return stale
-	}
-	return time.Duration(n) * time.Second
+	return 0
 }
 
 // CurrentAge gives current_age (RFC 9111 §4.2.3): the age on arrival and the

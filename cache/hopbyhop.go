@@ -5,13 +5,27 @@ package cache
 // ones that Connection names (RFC 9110 §7.6.1) and the ones listed in
 // hopByHop; Content-Length, which is recomputed from the body; and Age, which
 // the entry keeps as a number. The fields alias h.
-func AppendStored(dst, h Header) Header {
+func AppendStored(dst, h Header) Header { return AppendStoredExcept(dst, h, nil) }
+
+// AppendStoredExcept is AppendStored without the fields that omit names besides
+// (Decision.Omit).
+func AppendStoredExcept(dst, h Header, omit [][]byte) Header {
 	for i := range h {
-		if !notStored(h[i].Name) && !nominated(h, h[i].Name) {
+		if !notStored(h[i].Name) && !nominated(h, h[i].Name) && !named(omit, h[i].Name) {
 			dst = append(dst, h[i])
 		}
 	}
 	return dst
+}
+
+// named reports whether name is one of names, in any case.
+func named(names [][]byte, name []byte) bool {
+	for _, n := range names {
+		if equalFoldBytes(n, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func notStored(name []byte) bool {

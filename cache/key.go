@@ -1,10 +1,8 @@
 package cache
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
 	"strconv"
 )
 
@@ -22,7 +20,15 @@ type KeyParts struct {
 	HasQuery          bool
 	// Filter leaves parameters out; nil keeps them all.
 	Filter *QueryFilter
+	// Search is the No-Vary-Search that the path's responses carry, or nil. Filter
+	// goes first.
+	Search *SearchVariance
+	// Extra is what AppendExtra made of the rule's Key, or empty.
+	Extra []byte
 }
+
+// MaxExtra bounds what Policy.Key adds to a key, in bytes.
+const MaxExtra = 2048
 
 // AppendKey appends the text of a primary key to dst. Owner, host and path carry
 // their lengths, so that no two different requests have one text. It is false,
@@ -49,73 +55,49 @@ func AppendKey(dst []byte, p *KeyParts) ([]byte, bool) {
 	}
 	dst = append(dst, ';')
 	dst = appendSized(dst, p.Path)
-	if p.HasQuery {
+	// Where a response has a No-Vary-Search, no query is the same as an empty one.
+	if p.Search != nil {
+		mark := len(dst)
+		dst = p.Filter.append(dst, p.Query)
+		dst = p.Search.rewrite(dst, mark)
+	} else if p.HasQuery {
 		dst = p.Filter.append(dst, p.Query)
 	}
+	if len(p.Extra) > 0 {
+		// A query holds no control character, so it cannot imitate this.
+		dst = append(append(dst, '\t'), p.Extra...)
+	}
 	return dst, true
+}
+
+// AppendExtra appends one part of KeyParts.Extra to dst: which of Key.Headers,
+// Key.Cookies and Key.Session it is of (kind is 'h', 'c' or 's'), the name, and the
+// value, or that there is none, which is not the same as an empty one. It is false,
+// with dst as it was, when dst would exceed MaxExtra: such a request has no key. It
+// does not allocate when dst has room.
+func AppendExtra(dst []byte, kind byte, name string, value []byte, present bool) ([]byte, bool) {
+	if len(dst)+len(name)+len(value)+len("h18446:=2048:") > MaxExtra {
+		return dst, false
+	}
+	dst = append(dst, kind)
+	dst = append(strconv.AppendInt(dst, int64(len(name)), 10), ':')
+	for i := range len(name) {
+		c := name[i]
+		if kind == 'h' {
+			c = lower(c)
+		}
+		dst = append(dst, c)
+	}
+	if !present {
+		return append(dst, '-'), true
+	}
+	return appendSized(append(dst, '='), value), true
 }
 
 func appendSized(dst, b []byte) []byte {
 	dst = strconv.AppendInt(dst, int64(len(b)), 10)
 	dst = append(dst, ':')
 	return append(dst, b...)
-}
-
-// QueryFilter is a compiled Query. It is immutable and safe for concurrent use.
-type QueryFilter struct{ ignore []string }
-
-// CompileQuery compiles a rule's query settings; nil means that every parameter
-// takes part. The error names the setting that cannot be used.
-func CompileQuery(q Query) (*QueryFilter, error) {
-	if len(q.Ignore) == 0 {
-		return nil, nil
-	}
-	for i, glob := range q.Ignore {
-		if glob == "" {
-			return nil, fmt.Errorf("query.ignore[%d] is empty: write a parameter name or a glob such as \"utm_*\"", i)
-		}
-	}
-	return &QueryFilter{ignore: append([]string(nil), q.Ignore...)}, nil
-}
-
-// append writes "?" and the parameters that take part, in their order. When all
-// parameters were left out, so is the "?": /a?utm_source=x is /a.
-func (f *QueryFilter) append(dst, query []byte) []byte {
-	if f == nil {
-		return append(append(dst, '?'), query...)
-	}
-	kept := false
-	for more := true; more; {
-		var param []byte
-		param, query, more = bytes.Cut(query, []byte{'&'})
-		if f.ignores(param) {
-			continue
-		}
-		sep := byte('&')
-		if !kept {
-			sep = '?'
-		}
-		dst, kept = append(append(dst, sep), param...), true
-	}
-	return dst
-}
-
-// ignores reports whether a parameter is left out. Names are compared as they
-// were sent: an encoded spelling only gets an entry of its own. A parameter with
-// a ";" always takes part: where the application takes ";" for a separator,
-// "utm_x=1;id=2" would hide an id in a parameter that the key ignores, and let
-// one client choose the response that others get (cache poisoning).
-func (f *QueryFilter) ignores(param []byte) bool {
-	if len(param) == 0 || bytes.IndexByte(param, ';') >= 0 {
-		return false
-	}
-	name, _, _ := bytes.Cut(param, []byte{'='})
-	for _, glob := range f.ignore {
-		if matchGlob(glob, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // matchGlob matches name against a glob in which "*" stands for any characters,

@@ -32,6 +32,8 @@ const (
 	ReasonStale          Reason = "stale"            // at or past its lifetime on arrival
 	ReasonTooLarge       Reason = "too-large"        // cache.max_object
 	ReasonIncomplete     Reason = "incomplete"       // RFC 9111 §3.3
+	ReasonDeception      Reason = "deception"        // Content-Type and extension of the path disagree
+	ReasonTags           Reason = "tags"             // tags or groups that exceed their bounds; Decide never says it
 )
 
 // Reasons lists every Reason, for who counts them.
@@ -40,6 +42,7 @@ func Reasons() []Reason {
 		ReasonStored, ReasonOff, ReasonMethod, ReasonRequestNoStore, ReasonStatus, ReasonPartial, ReasonMalformed,
 		ReasonNoStore, ReasonPrivate, ReasonNoCache, ReasonSetCookie, ReasonVary, ReasonEncoding, ReasonProtected,
 		ReasonAuthorization, ReasonNoFreshness, ReasonStale, ReasonTooLarge, ReasonIncomplete,
+		ReasonDeception, ReasonTags,
 	}
 }
 
@@ -50,8 +53,16 @@ type Input struct {
 	// MaxTTL caps every lifetime, and MaxObject the body in bytes (Config).
 	MaxTTL    time.Duration
 	MaxObject int64
-	// Heuristic allows a guessed lifetime (RFC 9111 §4.2.2).
+	// Heuristic allows a guessed lifetime (RFC 9111 §4.2.2); so does the policy's.
 	Heuristic bool
+	// Validates says that the caller asks Entry.Use before it serves an entry, and
+	// leaves Decision.Omit out of it. Then what has a validator is stored although
+	// it is stale or "no-cache", and what has a qualified private or no-cache is
+	// stored without the named fields. Otherwise all of these are refused.
+	Validates bool
+	// Targets are the names of the targeted fields that replace Cache-Control here,
+	// the first that is usable (RFC 9213 §2.2).
+	Targets []string
 
 	// Method is the request's, Request its directives, and HasAuthorization says
 	// whether it carried Authorization.
@@ -62,6 +73,9 @@ type Input struct {
 	// key. Anything but ScopeUser and ScopeSession counts as public.
 	Protected bool
 	Scope     Scope
+	// Path is the canonical path of the target, for Policy.MatchType; without one
+	// nothing is compared.
+	Path []byte
 
 	// Status and Response are the response as the origin sent it, before
 	// AppendStored leaves anything out.
@@ -82,9 +96,18 @@ type Decision struct {
 	Store  bool
 	Reason Reason
 	// Lifetime is the freshness lifetime, capped and before jitter. Age is the
-	// response's age when it arrived. Lifetime is greater than Age when Store is.
+	// response's age when it arrived. When Store is set, Lifetime is greater than
+	// Age, or Validator is set.
 	Lifetime, Age time.Duration
 	Source        Source
+	// StaleWhileRevalidate and StaleIfError go into the Entry.
+	StaleWhileRevalidate, StaleIfError time.Duration
+	// Validator says that the stored response can be validated (RFC 9111 §4.3.1).
+	Validator bool
+	// Omit are the fields that must not be stored: AppendStoredExcept takes them.
+	// They alias the response. Always empty without Input.Validates and
+	// Policy.SetCookie.
+	Omit [][]byte
 	// VaryNames are the request fields that select this response: lower case,
 	// sorted, none twice. Empty without a Vary.
 	VaryNames [][]byte
@@ -125,10 +148,10 @@ func Decide(in *Input) Decision {
 // response that it refuses need not be collected. What it accepts may still
 // prove incomplete or too large, so Decide has the last word.
 func DecideHead(in *Input) Decision {
-	d := ParseResponse(in.Response)
+	d := ReadDirectives(in.Response, in.Targets)
 	for _, forbidden := range []Reason{
-		in.forbiddenByRequest(), in.forbiddenByStatus(&d), in.forbiddenByHeader(),
-		in.forbiddenByDirectives(&d), in.forbiddenByOwner(&d),
+		in.forbiddenByRequest(), in.forbiddenByStatus(&d), in.forbiddenByHeader(&d),
+		in.forbiddenByDirectives(&d), in.forbiddenByOwner(&d), in.forbiddenByType(),
 	} {
 		if forbidden != "" {
 			return Decision{Reason: forbidden}
@@ -146,28 +169,44 @@ func DecideHead(in *Input) Decision {
 	return in.timed(&d, names)
 }
 
-// timed adds the lifetime, and refuses what has none left.
+// timed adds the lifetime, and refuses what can neither be used as it is nor
+// validated.
 func (in *Input) timed(d *ResponseDirectives, names [][]byte) Decision {
+	validator := in.Validates && in.validatable()
 	lifetime, source := in.lifetime(d)
-	if source == SourceNone {
+	if source == SourceNone && !(validator && in.storableUnasked(d)) {
 		return Decision{Reason: ReasonNoFreshness}
 	}
 	lifetime = min(lifetime, in.MaxTTL)
 	age := InitialAge(in.Response, in.Requested, in.Received)
-	if !Fresh(age, lifetime) {
+	if !Fresh(age, lifetime) && !validator {
 		return Decision{Reason: ReasonStale}
 	}
-	return Decision{
+	out := Decision{
 		Store: true, Reason: ReasonStored, Lifetime: lifetime, Age: age, Source: source,
-		VaryNames: names, Flags: flagsOf(d, names),
+		VaryNames: names, Flags: in.flags(d, names), Validator: validator, Omit: in.omitted(d),
 	}
+	out.StaleWhileRevalidate, out.StaleIfError = in.windows(d, out.Flags)
+	if source == SourceNone {
+		// Nobody gave it a lifetime that a window could extend: it would be used
+		// unvalidated although nobody asked for that.
+		out.StaleWhileRevalidate = 0
+	}
+	return out
 }
 
-func flagsOf(d *ResponseDirectives, names [][]byte) Flags {
+func (in *Input) flags(d *ResponseDirectives, names [][]byte) Flags {
 	var f Flags
-	// s-maxage implies proxy-revalidate for a shared cache (RFC 9111 §5.2.2.10).
-	if d.MustRevalidate || d.ProxyRevalidate || d.SMaxAge.Set {
+	// s-maxage implies proxy-revalidate for a shared cache (RFC 9111 §5.2.2.10). A
+	// rule that overrides the origin's freshness overrides that part of it too.
+	if d.MustRevalidate || d.ProxyRevalidate || (d.SMaxAge.Set && !in.overrides()) {
 		f |= FlagMustRevalidate
+	}
+	if d.NoCache && !in.overrides() {
+		f |= FlagValidate
+	}
+	if d.Public || d.MustRevalidate || (d.SMaxAge.Set && !d.SMaxAge.Invalid) {
+		f |= FlagShared
 	}
 	if len(names) > 0 {
 		f |= FlagVariant
@@ -240,13 +279,13 @@ func understood(status int) bool {
 
 // forbiddenByHeader refuses cookies, which belong to one user, and fields that
 // could not be written into a message again.
-func (in *Input) forbiddenByHeader() Reason {
+func (in *Input) forbiddenByHeader(d *ResponseDirectives) Reason {
 	for i := range in.Response {
 		f := &in.Response[i]
 		if !isToken(f.Name) || !isFieldValue(f.Value) {
 			return ReasonMalformed
 		}
-		if equalFold(f.Name, "Set-Cookie") || equalFold(f.Name, "Set-Cookie2") {
+		if isSetCookie(f.Name) && !in.cookieAllowed(d, f.Name) {
 			return ReasonSetCookie
 		}
 	}
@@ -254,16 +293,19 @@ func (in *Input) forbiddenByHeader() Reason {
 }
 
 // forbiddenByDirectives reads the origin's prohibitions. Qualified private and
-// no-cache count as unqualified, which forbids more than they do. no-store
-// beside must-understand is for caches that do not know the status: this one
-// does, or forbiddenByStatus has refused (RFC 9111 §5.2.2.3).
+// no-cache count as unqualified, which forbids more than they do, for a caller
+// that cannot leave fields out. no-store beside must-understand is for caches that
+// do not know the status: this one does, or forbiddenByStatus has refused (RFC
+// 9111 §5.2.2.3).
 func (in *Input) forbiddenByDirectives(d *ResponseDirectives) Reason {
 	switch {
 	case d.NoStore && !d.MustUnderstand:
 		return ReasonNoStore
-	case d.Private || len(d.PrivateFields) > 0:
+	case d.Private || (len(d.PrivateFields) > 0 && !in.Validates):
 		return ReasonPrivate
-	case d.NoCache || len(d.NoCacheFields) > 0:
+	case in.overrides():
+		return ""
+	case d.NoCache && !(in.Validates && in.validatable()), len(d.NoCacheFields) > 0 && !in.Validates:
 		return ReasonNoCache
 	}
 	return ""
@@ -348,15 +390,27 @@ func (in *Input) forbiddenByBody() Reason {
 // lifetime gives the rule's lifetime, else the origin's. It is called only for
 // what nothing forbids to store, so a rule cannot undo a prohibition.
 func (in *Input) lifetime(d *ResponseDirectives) (time.Duration, Source) {
-	if p := in.Policy; p != nil {
-		if p.TTL > 0 && successful(in.Status) {
-			return p.TTL, SourceRule
-		}
-		if ttl := negativeTTL(p, in.Status); ttl > 0 {
-			return ttl, SourceNegative
-		}
+	p := in.Policy
+	if p == nil {
+		p = &Policy{}
 	}
-	return Lifetime(in.Response, d, in.Status, in.Received, in.Heuristic)
+	if ttl, ok := p.StatusTTL[in.Status]; ok {
+		if ttl <= 0 {
+			return 0, SourceNone
+		}
+		return ttl, SourceRule
+	}
+	if p.TTL > 0 && successful(in.Status) {
+		return p.TTL, SourceRule
+	}
+	if ttl := negativeTTL(p, in.Status); ttl > 0 {
+		return ttl, SourceNegative
+	}
+	life, source := Lifetime(in.Response, d, in.Status, in.Received, in.Heuristic || p.Heuristic)
+	if source == SourceNone && p.DefaultTTL > 0 && successful(in.Status) {
+		return p.DefaultTTL, SourceRule
+	}
+	return life, source
 }
 
 // successful reports the statuses that Policy.TTL applies to. Temporary

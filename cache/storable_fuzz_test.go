@@ -26,6 +26,16 @@ func FuzzDecide(f *testing.F) {
 			Response: Header{{[]byte("Cache-Control"), []byte(cc)}, {[]byte("Vary"), []byte(vary)}, {[]byte("Age"), []byte(age)}},
 		}
 		in.Request.NoStore = flag(4)
+		// What is left of the bits of rnd turns on the rest.
+		in.Validates, in.Policy.Override, in.Policy.Heuristic = rnd&1 != 0, rnd&2 != 0, rnd&4 != 0
+		in.Policy.SetCookie = []CookieMode{"", CookieStrip, CookieRefuse, CookieStore}[rnd>>3&3]
+		in.Policy.StaleIfError, in.Policy.DefaultTTL = time.Duration(negative), time.Duration(ttl)
+		if rnd&32 != 0 {
+			in.Response = append(in.Response, Field{[]byte("ETag"), []byte(`"a"`)})
+		}
+		if rnd&64 != 0 {
+			in.Targets = []string{"Vary"} // no such field, but any bytes
+		}
 		in.Scope = []Scope{ScopePublic, ScopeUser, ScopeSession, ""}[bits>>5&3]
 		if cookie != "" {
 			in.Response = append(in.Response, Field{[]byte("sEt-cOoKiE"), []byte(cookie)})
@@ -37,13 +47,13 @@ func FuzzDecide(f *testing.F) {
 			}
 			return
 		}
-		checkStored(t, &in, &d, cc, vary)
-		if cookie != "" {
+		if len(in.Targets) == 0 || !ReadDirectives(in.Response, in.Targets).Targeted {
+			checkStored(t, &in, &d, cc, vary)
+		}
+		if AppendStoredExcept(nil, in.Response, d.Omit).Has("Set-Cookie") && in.Policy.SetCookie != CookieStore {
 			t.Fatal("a cookie is stored")
 		}
-		if j := d.Jittered(50, rnd); j > d.Lifetime || j <= d.Age {
-			t.Fatalf("jitter makes %v of %v at age %v", j, d.Lifetime, d.Age)
-		}
+		checkTimes(t, &in, &d, rnd)
 	})
 }
 
@@ -62,8 +72,14 @@ func checkStored(t *testing.T, in *Input, d *Decision, cc, vary string) {
 		t.Fatalf("stored: %+v", in)
 	case s < 200, s > 599, s == 206, s == 304, s == 429:
 		t.Fatalf("status %d is stored", s)
-	case directives["private"], directives["no-cache"], directives["no-store"] && !directives["must-understand"]:
+	case directives["private"], directives["no-store"] && !directives["must-understand"]:
 		t.Fatalf("%q is stored", cc)
+	case directives["no-cache"] && d.Flags&FlagValidate == 0 && !in.Policy.Override:
+		t.Fatalf("%q is stored for use without validation", cc)
+	case directives["no-cache"] && !in.Validates && !in.Policy.Override:
+		t.Fatalf("%q is stored by a caller that does not validate", cc)
+	case directives["must-revalidate"] && (d.Flags&FlagMustRevalidate == 0 || d.StaleIfError+d.StaleWhileRevalidate > 0):
+		t.Fatalf("%q may be served stale", cc)
 	case strings.Contains(vary, "*") && !strings.Contains(vary, `"`) && strings.Trim(vary, "*, \t") == "":
 		t.Fatalf("Vary %q is stored", vary)
 	}
@@ -72,7 +88,20 @@ func checkStored(t *testing.T, in *Input, d *Decision, cc, vary string) {
 		!(in.HasAuthorization && !in.Protected && strings.ContainsAny(cc, "sSmM")) {
 		t.Fatalf("one user's response is shared: %+v", in)
 	}
-	if d.Lifetime > in.MaxTTL || d.Age < 0 || !Fresh(d.Age, d.Lifetime) {
+}
+
+func checkTimes(t *testing.T, in *Input, d *Decision, rnd uint64) {
+	fresh := Fresh(d.Age, d.Lifetime)
+	if d.Lifetime > in.MaxTTL || d.Age < 0 || !fresh && !d.Validator || d.Validator && !in.Validates {
 		t.Fatalf("lifetime %v at age %v", d.Lifetime, d.Age)
+	}
+	if j := d.Jittered(50, rnd); j > d.Lifetime || fresh && j <= d.Age {
+		t.Fatalf("jitter makes %v of %v at age %v", j, d.Lifetime, d.Age)
+	}
+	if kept := d.Retention(d.Lifetime, time.Hour); kept > in.MaxTTL+MaxStale || kept <= 0 {
+		t.Fatalf("kept for %v: %+v", kept, d)
+	}
+	if d.StaleIfError < 0 || d.StaleIfError > MaxStale || d.StaleWhileRevalidate < 0 {
+		t.Fatalf("windows of %+v", d)
 	}
 }

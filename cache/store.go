@@ -64,6 +64,14 @@ func (s *Store) Get(ctx context.Context, key []byte) (*redisconn.Value, error) {
 	return s.conn.Get(ctx, string(key), redisconn.ForgetAbsent)
 }
 
+// Remember is Get that keeps an absence in memory too, until the key is written.
+func (s *Store) Remember(ctx context.Context, key string, now time.Time) (*redisconn.Value, error) {
+	if v := s.conn.Peek([]byte(key), now); v != nil {
+		return v, nil
+	}
+	return s.conn.Get(ctx, key, redisconn.RememberAbsent)
+}
+
 // leaseTTL bounds how long a pod that died keeps others from filling a key. A fill
 // that takes long renews its lease.
 const (
@@ -163,28 +171,27 @@ func (s *Store) Release(ctx context.Context, l *Lease) error {
 	return err
 }
 
-// Await waits until another fill has stored the entry, has given its lease back, or
-// ctx ends: nil then. An invalidation wakes it; without tracking it polls.
-func (s *Store) Await(ctx context.Context, key, leaseKey string) *redisconn.Value {
+// Await waits until another fill has stored an entry that will do, has given its
+// lease back, or ctx ends. An invalidation wakes it; without tracking it polls.
+func (s *Store) Await(ctx context.Context, key, leaseKey string, done func(*redisconn.Value) bool) {
 	changed, stop := s.conn.Watch(key)
 	defer stop()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		// A tracked read of the absent key is what makes its creation known here.
+		// A tracked read, of an absent key too, is what makes a change known here.
 		v, err := s.conn.Get(ctx, key, redisconn.ForgetAbsent)
-		if err != nil || v.Exists() {
-			return v
+		if err != nil || v.Exists() && done(v) {
+			return
 		}
 		if held, err := s.Held(ctx, leaseKey); err != nil || !held {
-			v, _ = s.conn.Get(ctx, key, redisconn.ForgetAbsent) // stored between the two
-			return v
+			return
 		}
 		select {
 		case <-changed:
 		case <-poll.C:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
@@ -212,6 +219,29 @@ func (s *Store) Mark(ctx context.Context, markKey []byte, now time.Time) (mark s
 	return v.String(), nil
 }
 
+// MarkSince is Mark for a tag that became known only with the response, whose fill
+// began at since: ok is false when the tag was purged after that, or when that cannot
+// be known. The mark's remaining life tells when it was written, given that it was
+// written to live for MarkLife, as PurgeTag does; of one that was written to live
+// longer it cannot be told.
+func (s *Store) MarkSince(ctx context.Context, markKey []byte, since time.Time) (mark string, ok bool) {
+	v := s.conn.Peek(markKey, time.Now())
+	if v == nil {
+		var err error
+		if v, err = s.conn.Get(ctx, string(markKey), redisconn.RememberAbsent); err != nil {
+			return "", false
+		}
+	}
+	if expires := v.ExpireAt(); v.Exists() && !expires.IsZero() {
+		written := expires.Add(-MarkLife(s.maxTTL))
+		// A little slack for the rounding of a remaining life in whole milliseconds.
+		if now := time.Now(); written.Before(now.Add(time.Second)) && written.After(since.Add(-5*time.Millisecond)) {
+			return "", false
+		}
+	}
+	return v.String(), true
+}
+
 // PurgeTag makes every entry with the tag invalid, on every pod, with one write
 // (SET with an expiry), however many entries there are. When it returns, this
 // process serves none of them.
@@ -219,7 +249,7 @@ func (s *Store) PurgeTag(ctx context.Context, tag string) error {
 	key := TagName(s.conn.Prefix(), []byte(tag))
 	mark := rand.Text()
 	_, err := s.conn.Write(ctx, key, func(b rueidis.Builder) rueidis.Completed {
-		return b.Set().Key(key).Value(mark).Px(s.maxTTL + 24*time.Hour).Build()
+		return b.Set().Key(key).Value(mark).Px(MarkLife(s.maxTTL)).Build()
 	})
 	return err
 }

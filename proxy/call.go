@@ -24,6 +24,7 @@ type call struct {
 	extend time.Duration
 	pool   *sync.Pool
 	stop   func()
+	hint   func(int, *fasthttp.ResponseHeader)
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -35,7 +36,27 @@ func newCall(pool *sync.Pool) *call {
 		// The rest of the upload is not wanted: end a read that waits for it.
 		_ = c.ctx.SetReadDeadline(time.Unix(1, 0))
 	}
+	c.hint = c.interim
 	return c
+}
+
+// interim passes an interim response on (RFC 9110 §15.2), such as 103 Early Hints. It
+// is for this client only: it is no part of what is stored. 100 is not passed on, since
+// Expect was answered here.
+func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
+	if status == fasthttp.StatusContinue || status == fasthttp.StatusSwitchingProtocols {
+		return
+	}
+	head := append([]byte("HTTP/1.1 "), strconv.Itoa(status)...)
+	head = append(append(head, ' '), fasthttp.StatusMessage(status)...)
+	head = append(head, '\r', '\n')
+	for name, value := range h.All() {
+		if k := kindOf(name); k == kindPass && !foldEqual(name, "content-type") {
+			head = appendLine(head, name, value)
+		}
+	}
+	// Straight to the connection: the server writes when the handler has returned.
+	_, _ = c.ctx.Conn().Write(append(head, '\r', '\n')) // a client that has gone is noticed later
 }
 
 func (c *call) release() {
@@ -47,6 +68,10 @@ func (c *call) release() {
 // prepare serialises the request.
 func (c *call) prepare(x *exchange, plain bool) error {
 	c.ctx, c.extend = x.ctx, x.snap.server.WriteTimeout
+	c.req.Interim = nil
+	if !x.background && x.ctx.Request.Header.IsHTTP11() {
+		c.req.Interim = c.hint
+	}
 	size, refused := c.takeRequestBody(x)
 	if refused != nil {
 		return &refusalError{refused}

@@ -23,27 +23,35 @@ type deposit struct {
 	hash       cache.Hash
 	names      [][]byte // of Vary; nil without one
 	generation uint64
+	// alias is the variant's key for who prefers its language, when it has one and
+	// varies by it.
+	alias    string
+	aliasKey []byte
 	// indexed says that an index with these names is there already; replaces, that
 	// the lease is a variant's while the primary key is to be written.
 	indexed, replaces bool
+	retention         time.Duration // how long Redis keeps it
 	maxTTL            time.Duration
 	redisDown         bool
 }
 
-// deposit prepares one; nil when the request's fields make no key for the variant.
-func (x *exchange) deposit(c *candidate, d *cache.Decision) *deposit {
+// deposit prepares one from the response's header in x.fields; nil when the request's
+// fields make no key for the variant.
+func (x *exchange) deposit(c *candidate, d *cache.Decision, status int) *deposit {
 	dep := &deposit{
 		h: x.h, received: c.received, lease: c.lease, leaseKey: x.leaseKey(),
 		key: string(x.redisKey), primary: string(x.redisKey), primaryKey: bytes.Clone(x.keyText), hash: x.hash,
 		names: d.VaryNames, maxTTL: x.snap.maxTTL, replaces: x.index != nil, redisDown: x.detail == detailRedisDown,
 	}
-	kept := cache.AppendStored(nil, x.fields)
+	kept := cache.AppendStoredExcept(nil, x.fields, d.Omit)
 	dep.entry = cache.Entry{
-		Kind: cache.KindResponse, Flags: d.Flags, Status: x.ctx.Response.StatusCode(),
+		Kind: cache.KindResponse, Flags: d.Flags, Status: status,
 		StoredAt: c.received.UnixMilli(), FillStart: c.requested.UnixMilli(),
 		Lifetime: d.Jittered(x.route.cache.Jitter, random()), InitialAge: d.Age,
+		StaleWhileRevalidate: d.StaleWhileRevalidate, StaleIfError: d.StaleIfError,
 		Tags: c.tags, Header: cache.AppendHeader(nil, kept), Key: dep.primaryKey,
 	}
+	dep.retention = d.Retention(dep.entry.Lifetime, x.snap.keep)
 	if len(dep.names) == 0 {
 		return dep
 	}
@@ -54,8 +62,12 @@ func (x *exchange) deposit(c *candidate, d *cache.Decision) *deposit {
 	if !x.setVariant(dep.names, dep.generation) {
 		return nil
 	}
-	dep.key, dep.entry.Key = string(x.varyName), bytes.Clone(x.varyText)
 	dep.entry.Flags |= cache.FlagVariant
+	if language, ok := cache.ContentLanguage(nil, x.fields); ok && x.setVariantFor(dep.names, dep.generation, language) {
+		dep.alias, dep.aliasKey = string(x.varyName), bytes.Clone(x.varyText)
+	}
+	x.setVariant(dep.names, dep.generation)
+	dep.key, dep.entry.Key = string(x.varyName), bytes.Clone(x.varyText)
 	return dep
 }
 
@@ -70,7 +82,12 @@ func (dep *deposit) put() (s *stored, stored bool, detail string) {
 	}
 	s.names, s.generation = dep.names, dep.generation
 	data := cache.Encode(nil, &dep.entry)
-	ttl := dep.entry.Lifetime - dep.entry.InitialAge
+	ttl := dep.retention
+	if ttl <= 0 {
+		dep.h.giveBack(dep.lease)
+		return s, false, "" // of no use to anybody else
+	}
+	dep.putAlias(ttl)
 	if len(dep.names) == 0 || dep.indexed {
 		stored, detail = dep.write(dep.key, data, ttl)
 		return s, stored, detail
@@ -82,8 +99,19 @@ func (dep *deposit) put() (s *stored, stored bool, detail string) {
 		return s, false, detailRedisDown
 	}
 	index := cache.Encode(nil, cache.NewVaryIndex(dep.primaryKey, dep.names, dep.generation))
-	stored, detail = dep.write(dep.primary, index, dep.maxTTL)
+	stored, detail = dep.write(dep.primary, index, dep.maxTTL+cache.MaxStale)
 	return s, stored, detail
+}
+
+// putAlias stores the variant under the name of its language too. Best effort: without
+// it there are fewer hits.
+func (dep *deposit) putAlias(ttl time.Duration) {
+	if dep.alias == "" || dep.alias == dep.key || dep.lease == nil {
+		return
+	}
+	e := dep.entry
+	e.Key = dep.aliasKey
+	_ = dep.h.store.PutVariant(context.Background(), dep.alias, cache.Encode(nil, &e), ttl)
 }
 
 // write stores under the lease.

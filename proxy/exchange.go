@@ -45,11 +45,15 @@ type exchange struct {
 	scope      cache.Scope
 	keyText    []byte // the full key
 	hash       cache.Hash
-	redisKey   []byte  // the name under which the entry, or the index of its variants, is stored
-	index      *stored // that index, when there is one
-	varyText   []byte  // the full key of the variant
-	varyName   []byte  // its Redis key
-	flight     *flight // the fill that this request leads
+	redisKey   []byte                // the name under which the entry, or the index of its variants, is stored
+	index      *stored               // that index, when there is one
+	search     *cache.SearchVariance // what of the query does not count, when the path says so
+	stale      *stored               // an entry that may not be served as it is
+	conds      cache.Conditions      // by which it is validated
+	background bool                  // nobody waits for the answer
+	varyText   []byte                // the full key of the variant
+	varyName   []byte                // its Redis key
+	flight     *flight               // the fill that this request leads
 	flightKey  string
 	fwd        cache.Fwd
 	detail     string // for Cache-Status

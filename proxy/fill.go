@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/redisconn"
 )
 
 // fetch asks the application, once per key: of the requests that miss the same key
@@ -17,7 +18,8 @@ func (x *exchange) fetch() {
 		x.pass()
 		return
 	}
-	if x.solo {
+	// What must be validated for each request is not waited for: it could not be shared.
+	if x.solo || x.stale != nil && x.stale.entry.Flags&cache.FlagValidate != 0 {
 		x.fill()
 		return
 	}
@@ -62,9 +64,19 @@ func (x *exchange) pass() {
 		return
 	}
 	x.outcome = outcomePass
-	if x.forward(false) {
-		x.addStatus(cache.Status{Fwd: x.fwd, Detail: x.detail})
+	if !x.forward(false) {
+		return
 	}
+	switch {
+	case x.fwd == cache.FwdMethod:
+		x.invalidate()
+		if x.storeForGet() {
+			return
+		}
+	case x.isHead() && x.stale != nil:
+		x.headEffect()
+	}
+	x.addStatus(cache.Status{Fwd: x.fwd, Detail: x.detail})
 }
 
 // follow waits for another request's fill. When that brings nothing that this
@@ -89,14 +101,20 @@ func (x *exchange) follow(f *flight) {
 		x.tooLate()
 		return
 	}
-	if s := f.result; s != nil && x.selects(s) {
-		if s, _ := x.usable(s); s != nil {
-			x.outcome = outcomeCollapsed
-			x.serve(s, cache.Status{Fwd: x.fwd, Collapsed: true, TTL: s.entry.TTL(x.now), HasTTL: true})
-			return
-		}
+	if s := f.result; s != nil && x.selects(s) && x.current(s) {
+		x.collapsed(s)
+		return
+	}
+	if f.failure != cache.FailureNone && x.serveOnFailure(f.failure) {
+		return // rather than that all who waited try an application that is down
 	}
 	x.fill()
+}
+
+// collapsed answers with what another request brought.
+func (x *exchange) collapsed(s *stored) {
+	x.outcome = outcomeCollapsed
+	x.serve(s, cache.Status{Fwd: x.fwd, Collapsed: true, TTL: s.entry.TTL(x.now), HasTTL: true})
 }
 
 func (x *exchange) tooLate() {
@@ -125,21 +143,37 @@ func (x *exchange) fill() {
 		// them makes what comes back invalid or unstorable.
 		if c.tags, storing = x.tags(); storing {
 			var s *stored
-			if c.lease, s = x.begin(x.flight != nil); s != nil {
-				x.outcome = outcomeCollapsed
-				x.serve(s, cache.Status{Fwd: x.fwd, Collapsed: true, TTL: s.entry.TTL(x.now), HasTTL: true})
+			if c.lease, s = x.begin(x.flight != nil && !x.background); s != nil {
+				x.collapsed(s)
 				x.endFlight(s)
 				return
 			}
+			if x.background && c.lease == nil {
+				return // another pod refreshes it
+			}
 		}
 	}
+	x.validateStale(storing)
 	c.requested = time.Now()
 	if !x.forward(!x.solo) {
 		x.h.giveBack(c.lease)
 		return
 	}
 	c.received = time.Now()
-	x.keep(&c, storing)
+	x.answered(&c, storing)
+}
+
+// answered deals with the application's answer to a fill.
+func (x *exchange) answered(c *candidate, storing bool) {
+	if f := cache.FailureOf(x.status); f != cache.FailureNone && x.serveOnFailure(f) {
+		x.h.giveBack(c.lease)
+		return
+	}
+	if x.status == fasthttp.StatusNotModified && x.conds.Stored.Any() {
+		x.validated(c, storing)
+		return
+	}
+	x.keep(c, storing)
 }
 
 // begin takes the fill lease, so that one pod asks the application. When another
@@ -154,12 +188,14 @@ func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 	// and loses it soon after it died.
 	ctx, cancel := context.WithTimeout(context.Background(), x.snap.fillTimeout)
 	defer cancel()
-	v := x.h.store.Await(ctx, key, leaseKey)
+	x.h.store.Await(ctx, key, leaseKey, func(v *redisconn.Value) bool {
+		x.now = time.Now()
+		s := decode(v, x.h.prefix)
+		return s != nil && (s.index && x.index == nil || !s.index && x.current(s))
+	})
 	x.now = time.Now()
-	if v != nil && v.Exists() {
-		if s, _ := x.find(); s != nil {
-			return nil, s
-		}
+	if s, _, _ := x.find(); s != nil && x.current(s) {
+		return nil, s
 	}
 	// The other gave up, found it uncacheable, died, or brought another variant.
 	lease, _ = x.h.store.Begin(context.Background(), x.leaseKey())

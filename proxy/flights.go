@@ -12,10 +12,11 @@ import (
 // flight is one fill that others wait for. live may be read once ready is closed,
 // result once done is closed; it is nil when the response cannot be shared.
 type flight struct {
-	ready  chan struct{}
-	live   *live
-	done   chan struct{}
-	result *stored
+	ready   chan struct{}
+	live    *live
+	done    chan struct{}
+	result  *stored
+	failure cache.Failure // how the application failed, when it did
 }
 
 // flights are the fills under way in this process, by Redis key. Their number is

@@ -6,6 +6,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
@@ -22,15 +23,21 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 	for i := range x.lines {
 		l := &x.lines[i]
 		switch l.kind {
-		case kindPass, kindAuthorization, kindCacheControl, kindPragma, kindRange:
+		case kindPass, kindAuthorization, kindCacheControl, kindPragma, kindRange, kindPrecondition:
 		default:
 			continue
 		}
 		// A client never speaks for the session check, on any route.
-		if x.h.sessions.IsIdentityHeader(l.name) || plain && conditional(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) {
 			continue
 		}
 		b = appendLine(b, l.name, l.value)
+	}
+	if plain {
+		x.fields = x.conds.AppendFields(x.fields[:0])
+		for _, f := range x.fields {
+			b = appendLine(b, f.Name, f.Value)
+		}
 	}
 	b = x.appendForwarded(b)
 	b = append(b, "Via: 1.1 pillion\r\n"...)
@@ -54,6 +61,13 @@ func appendLine(b, name, value []byte) []byte {
 	b = append(b, ':', ' ')
 	b = append(b, value...)
 	return append(b, '\r', '\n')
+}
+
+// leftOut says which of the client's fields have no part in a fetch that others
+// share: what asks for less than the whole response, and what applications are known
+// to reflect though no key has it.
+func (x *exchange) leftOut(name []byte) bool {
+	return conditional(name) || x.scope == cache.ScopePublic && cache.Poisonous(name)
 }
 
 // conditional names the fields that ask for less than the whole response (RFC 9110 §13.1, §14.2).
@@ -157,6 +171,7 @@ func (x *exchange) forward(plain bool) bool {
 
 func (x *exchange) forwardFailed(err error) {
 	var r *refusalError
+	failure := cache.FailureConnect
 	status, detail := fasthttp.StatusBadGateway, "The application did not give a valid response."
 	switch {
 	case errors.As(err, &r):
@@ -168,6 +183,7 @@ func (x *exchange) forwardFailed(err error) {
 	case errors.Is(err, upstream.ErrRequestBody):
 		status, detail = fasthttp.StatusBadRequest, "The request body ended early."
 	case errors.Is(err, upstream.ErrTimeout):
+		failure = cache.FailureTimeout
 		status, detail = fasthttp.StatusGatewayTimeout, "The application did not answer in time."
 	case errors.Is(err, upstream.ErrNoConnection):
 		status, detail = fasthttp.StatusServiceUnavailable, "All connections to the application are in use."
@@ -176,6 +192,9 @@ func (x *exchange) forwardFailed(err error) {
 	}
 	x.h.stats.upstreamFailed(status)
 	x.h.logFailure(x, status, err)
+	if x.serveOnFailure(failure) {
+		return
+	}
 	extra := ""
 	if status == fasthttp.StatusServiceUnavailable {
 		extra = "Retry-After: 1\r\n"

@@ -17,6 +17,10 @@ func (h *Handler) Handle(ctx *fasthttp.RequestCtx) {
 		x.refuse(refused)
 		return
 	}
+	if x.wantsPurge() {
+		x.purgeByMethod()
+		return
+	}
 	x.match()              // 2. the rule
 	if !x.authenticate() { // 3. the session: before anything is looked up
 		return

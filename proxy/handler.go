@@ -27,6 +27,16 @@ type Settings struct {
 	// lifetime.
 	MaxObject int64
 	MaxTTL    time.Duration
+	// Keep is for how long what can be validated is kept beyond its lifetime.
+	Keep time.Duration
+	// Targets are the names of the targeted fields that replace Cache-Control
+	// (RFC 9213), and TagFields those of the fields that hold surrogate tags.
+	Targets, TagFields []string
+	// NoVarySearch puts No-Vary-Search to use.
+	NoVarySearch bool
+	// PurgeFrom lists the networks (CIDR) that may use the PURGE method; with none,
+	// PURGE is the application's.
+	PurgeFrom []string
 	// FillTimeout bounds the wait for another request's fill.
 	FillTimeout time.Duration
 	// RetryAfter is what a 503 tells the client to wait when the session cannot be
@@ -47,35 +57,40 @@ type Deps struct {
 
 // Handler answers requests. It is safe for concurrent use.
 type Handler struct {
-	sessions *sessioncheck.Checker
-	store    *cache.Store
-	origin   origin
-	log      zerolog.Logger
-	snap     atomic.Pointer[snapshot]
-	prefix   string
-	pool     sync.Pool
-	calls    sync.Pool
-	flights  flights
-	tunnels  tunnels
-	fills    sync.WaitGroup // goroutines that collect bodies
-	passes   passList
-	stats    *Stats
-	shards   atomic.Uint32
+	sessions  *sessioncheck.Checker
+	store     *cache.Store
+	origin    origin
+	log       zerolog.Logger
+	snap      atomic.Pointer[snapshot]
+	prefix    string
+	pool      sync.Pool
+	calls     sync.Pool
+	flights   flights
+	tunnels   tunnels
+	fills     sync.WaitGroup // goroutines that collect bodies or refresh
+	refreshes chan struct{}  // one element for each refresh under way
+	passes    passList
+	stats     *Stats
+	shards    atomic.Uint32
 }
 
 // snapshot is one generation of the settings, immutable. A request loads it once,
 // so that it never mixes two.
 type snapshot struct {
-	table       *rules.Table
-	routes      []route
-	unmatched   route
-	server      ServerConfig
-	maxObject   int64
-	maxTTL      time.Duration
-	fillTimeout time.Duration
-	retryAfter  time.Duration
-	access      string
-	trusted     []netip.Prefix
+	table              *rules.Table
+	routes             []route
+	unmatched          route
+	server             ServerConfig
+	maxObject          int64
+	maxTTL             time.Duration
+	keep               time.Duration
+	targets, tagFields []string
+	noVarySearch       bool
+	fillTimeout        time.Duration
+	retryAfter         time.Duration
+	access             string
+	trusted            []netip.Prefix
+	purgeFrom          []netip.Prefix
 }
 
 // route is a rule, compiled.
@@ -85,6 +100,7 @@ type route struct {
 	cache   cache.Policy
 	tags    []*cache.TagTemplate
 	filter  *cache.QueryFilter
+	bypass  *cache.BypassFilter // nil when no condition is set
 }
 
 // New makes a handler. The error lists what is wrong with the rules.
@@ -98,6 +114,7 @@ func New(d Deps, s Settings) (*Handler, error) {
 	}
 	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1))} }
 	h.flights.init()
+	h.refreshes = make(chan struct{}, maxRefreshes)
 	return h, h.Apply(s)
 }
 
@@ -113,7 +130,8 @@ func (h *Handler) Apply(s Settings) error {
 
 func compile(s Settings) (*snapshot, error) {
 	snap := &snapshot{
-		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, fillTimeout: s.FillTimeout,
+		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, keep: s.Keep,
+		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, fillTimeout: s.FillTimeout,
 		retryAfter: s.RetryAfter, access: s.Access,
 	}
 	matches := make([]rules.Match, len(s.Rules))
@@ -133,14 +151,24 @@ func compile(s Settings) (*snapshot, error) {
 	if snap.unmatched, err = compileRoute(&Rule{Name: "unmatched"}); err != nil {
 		return nil, err
 	}
-	for _, cidr := range s.Server.TrustedProxies {
-		p, err := netip.ParsePrefix(cidr)
-		if err != nil {
-			return nil, fmt.Errorf("server.trusted_proxies: %q is not a network: write it as 10.0.0.0/8", cidr)
-		}
-		snap.trusted = append(snap.trusted, p)
+	if snap.trusted, err = networks("server.trusted_proxies", s.Server.TrustedProxies); err != nil {
+		return nil, err
+	}
+	if snap.purgeFrom, err = networks("cache.purge_from", s.PurgeFrom); err != nil {
+		return nil, err
 	}
 	return snap, nil
+}
+
+func networks(setting string, cidrs []string) (list []netip.Prefix, err error) {
+	for _, cidr := range cidrs {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is not a network: write it as 10.0.0.0/8", setting, cidr)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 func compileRoute(r *Rule) (route, error) {
@@ -156,7 +184,10 @@ func compileRoute(r *Rule) (route, error) {
 		}
 		out.tags = append(out.tags, tpl)
 	}
-	out.filter, err = cache.CompileQuery(r.Cache.Query)
+	if out.filter, err = cache.CompileQuery(r.Cache.Query); err != nil {
+		return out, err
+	}
+	out.bypass, err = cache.CompileBypass(r.Cache.Bypass)
 	return out, err
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -26,13 +27,18 @@ func (x *exchange) keep(c *candidate, storing bool) {
 		x.notKept(c, &d)
 		return
 	}
-	dep := x.deposit(c, &d)
+	if !x.responseTags(c) {
+		x.notKept(c, &cache.Decision{Reason: reasonTags})
+		return
+	}
+	dep := x.deposit(c, &d, x.ctx.Response.StatusCode())
 	if dep == nil {
 		d.Store, d.Reason = false, cache.ReasonVary
 		x.notKept(c, &d)
 		return
 	}
 	x.h.passes.remove(x.hash)
+	x.keepSearch(dep)
 	resp := &x.ctx.Response
 	if !resp.IsBodyStream() {
 		x.keepWhole(dep, in)
@@ -83,6 +89,35 @@ func (x *exchange) keepWhole(dep *deposit, in *cache.Input) {
 		return
 	}
 	x.addStatus(status)
+}
+
+// reasonTags: the response's tags are more or longer than a response can have, or
+// one of them was purged while it was fetched.
+const reasonTags cache.Reason = "tags"
+
+// responseTags adds the tags that the response itself names: surrogate tags and
+// groups. Their marks are read only now, so a purge since the fill began must show
+// in the mark itself.
+func (x *exchange) responseTags(c *candidate) bool {
+	tags, ok := cache.AppendSurrogateTags(nil, x.fields, x.snap.tagFields)
+	if !ok {
+		return false
+	}
+	groups, ok := cache.AppendGroups(nil, x.fields)
+	if !ok || len(c.tags)+len(tags)+len(groups) > cache.MaxTags {
+		return false
+	}
+	for _, g := range groups {
+		tags = append(tags, cache.AppendGroupTag(nil, x.host, g))
+	}
+	for _, tag := range tags {
+		mark, ok := x.h.store.MarkSince(context.Background(), cache.AppendTagName(nil, x.h.prefix, tag), c.requested)
+		if !ok {
+			return false
+		}
+		c.tags = append(c.tags, cache.TagMark{Tag: tag, Mark: []byte(mark)})
+	}
+	return true
 }
 
 // keepStream answers with the body as it comes, while a goroutine of the handler
@@ -136,5 +171,6 @@ func (x *exchange) decisionInput(c *candidate) *cache.Input {
 		Protected: x.protected(), Scope: x.scope,
 		Status: x.ctx.Response.StatusCode(), Response: x.fields,
 		Requested: c.requested, Received: c.received,
+		Validates: true, Targets: x.snap.targets, Path: x.path,
 	}
 }

@@ -2,14 +2,7 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"net"
-	"net/netip"
-
-	"github.com/valyala/fasthttp"
-
-	"github.com/pillion-proxy/pillion/cache"
-	"github.com/pillion-proxy/pillion/rules"
 )
 
 // keyHost is the authority as it stands in a cache key: as the client sent it, with
@@ -51,50 +44,4 @@ func portEqual(digits []byte, port int) bool {
 		n = n*10 + int(c-'0')
 	}
 	return n == port
-}
-
-// PurgeURL removes the public entry of one URL, with all its variants, from Redis
-// and from the memory of every pod. host is what clients send as Host; target is
-// path and query. found is false when Redis had none. A fill that is under way
-// cannot store what it brings.
-func (h *Handler) PurgeURL(ctx context.Context, host, target string) (found bool, err error) {
-	hosts := []string{host}
-	if name, port, err := net.SplitHostPort(host); err == nil && port != "" {
-		if _, err := netip.ParseAddr(name); err == nil || name == "localhost" {
-			hosts = append(hosts, name) // see keyHost
-		}
-	}
-	for _, host := range hosts {
-		ok, err := h.purgeOne(ctx, host, target)
-		if err != nil {
-			return found, err
-		}
-		found = found || ok
-	}
-	return found, nil
-}
-
-func (h *Handler) purgeOne(ctx context.Context, host, target string) (bool, error) {
-	rawPath, rawQuery, hasQuery := bytes.Cut([]byte(target), []byte{'?'})
-	path, r := canonicalPath(nil, rawPath)
-	if r != nil {
-		return false, &refusalError{r}
-	}
-	query, r := canonicalQuery(nil, rawQuery)
-	if r != nil {
-		return false, &refusalError{r}
-	}
-	lower := bytes.ToLower([]byte(host))
-	snap := h.snap.Load()
-	parts := cache.KeyParts{Scope: cache.ScopePublic, Host: lower, Path: path, Query: query, HasQuery: hasQuery}
-	req := rules.Request{Method: []byte(fasthttp.MethodGet), Host: lower, Path: path, RawQuery: query}
-	if i := snap.table.Match(&req, nil); i >= 0 {
-		parts.Filter = snap.routes[i].filter
-	}
-	text, ok := cache.AppendKey(nil, &parts)
-	if !ok {
-		return false, nil
-	}
-	hash := cache.HashKey(text)
-	return h.store.PurgeKey(ctx, cache.KeyName(h.prefix, hash), cache.LeaseName(h.prefix, hash))
 }

@@ -29,6 +29,7 @@ const (
 	kindPragma
 	kindRange
 	kindUpgrade
+	kindPrecondition // If-Match, If-Unmodified-Since
 )
 
 // kindOf classifies a field name. An underscore counts as a hyphen for the fields
@@ -55,6 +56,10 @@ func kindOf(name []byte) kind {
 		return only(name, "forwarded", kindForwarded)
 	case 'h':
 		return only(name, "host", kindHost)
+	case 'i':
+		if foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") {
+			return kindPrecondition
+		}
 	case 'k':
 		return only(name, "keep-alive", kindHop)
 	case 'p':

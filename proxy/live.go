@@ -51,7 +51,7 @@ func (x *exchange) mayHave(l *live) bool {
 	} else if !x.setVariant(dep.names, dep.generation) || string(dep.entry.Key) != string(x.varyText) {
 		return false
 	}
-	if x.authorized && x.scope == cache.ScopePublic && x.route.cache.Scope != cache.ScopePublic {
+	if !x.allowed(&stored{entry: cache.Entry{Flags: dep.entry.Flags}}) || x.directives.NoCache {
 		return false
 	}
 	for i := range l.marks {

@@ -25,21 +25,27 @@ func (x *exchange) lookup() bool {
 		return false
 	}
 	x.keyed = true
-	if x.directives.NoCache || x.h.passes.has(x.hash, x.now) {
-		x.fwd = cache.FwdRequest
-		if !x.directives.NoCache {
-			x.fwd, x.solo = cache.FwdMiss, true
-		}
+	if x.h.passes.has(x.hash, x.now) {
+		x.fwd, x.solo = cache.FwdMiss, true
 		return x.refuseOnlyIfCached()
 	}
-	s, fwd := x.find()
+	s, use, fwd := x.find()
 	if s == nil {
 		x.fwd = fwd
 		return x.refuseOnlyIfCached()
 	}
+	if !use.Served() {
+		x.stale, x.fwd = s, cache.FwdStale
+		if use == cache.UseValidate && s.entry.Flags&cache.FlagValidate == 0 || x.directives.NoCache {
+			x.fwd = cache.FwdRequest
+		}
+		return x.refuseOnlyIfCached()
+	}
 	x.outcome = outcomeHit
-	ttl := s.entry.TTL(x.now)
-	x.serve(s, cache.Status{Hit: true, TTL: ttl, HasTTL: true})
+	x.serve(s, cache.Status{Hit: true, TTL: s.entry.TTL(x.now), HasTTL: true})
+	if use == cache.UseAndRefresh {
+		x.refresh(s)
+	}
 	return true
 }
 
@@ -51,6 +57,15 @@ func (x *exchange) bypass() cache.Fwd {
 	if x.route.cache.Mode == cache.ModeOff || x.upgrade || x.chunked || x.ctx.Request.Header.ContentLength() > 0 {
 		return cache.FwdBypass
 	}
+	if x.route.bypass != nil && x.route.bypass.Matches(x.header(), x.query) {
+		return cache.FwdBypass
+	}
+	return x.readDirectives()
+}
+
+// readDirectives looks at what the request says about caching. It gives the reason to
+// have no part in it; empty when there is none.
+func (x *exchange) readDirectives() cache.Fwd {
 	x.fields = x.fields[:0]
 	for i := range x.lines {
 		switch x.lines[i].kind {
@@ -60,6 +75,8 @@ func (x *exchange) bypass() cache.Fwd {
 			x.authorized = true
 		case kindRange:
 			x.ranged = true
+		case kindPrecondition:
+			return cache.FwdBypass // the origin's to evaluate
 		}
 	}
 	if x.directives = cache.ParseRequest(x.fields); x.directives.NoStore {
@@ -92,6 +109,14 @@ func (x *exchange) setKey() bool {
 	}
 	x.scope = p.Scope
 	var ok bool
+	if x.varyText, ok = x.appendExtra(x.varyText[:0], &x.route.cache.Key); !ok {
+		return false
+	}
+	p.Extra = x.varyText
+	if x.snap.noVarySearch && x.hasQuery {
+		x.search = x.searchVariance(&p)
+		p.Search = x.search
+	}
 	if x.keyText, ok = cache.AppendKey(x.keyText[:0], &p); !ok {
 		return false
 	}
@@ -100,22 +125,79 @@ func (x *exchange) setKey() bool {
 	return true
 }
 
-// find gives a usable entry, or why there is none.
-func (x *exchange) find() (*stored, cache.Fwd) {
-	s := x.load(x.redisKey)
-	if s == nil {
-		return nil, cache.FwdURIMiss
+// appendExtra appends what the rule's key has beside scope, host, path and query.
+func (x *exchange) appendExtra(dst []byte, key *cache.Key) (_ []byte, ok bool) {
+	for _, name := range key.Headers {
+		joined, present := x.appendJoined(nil, []byte(name))
+		if dst, ok = cache.AppendExtra(dst, 'h', name, joined, present); !ok {
+			return dst, false
+		}
 	}
-	if !bytes.Equal(s.entry.Key, x.keyText) {
-		return nil, cache.FwdURIMiss // two keys with one hash
+	for _, name := range key.Cookies {
+		value, present := x.cookie(name)
+		if dst, ok = cache.AppendExtra(dst, 'c', name, value, present); !ok {
+			return dst, false
+		}
+	}
+	for _, name := range key.Session {
+		value, present := x.sessionField(name)
+		if dst, ok = cache.AppendExtra(dst, 's', name, value, present); !ok {
+			return dst, false
+		}
+	}
+	return dst, true
+}
+
+// cookie gives the first cookie of a name, as it was sent (RFC 6265 §5.4).
+func (x *exchange) cookie(name string) ([]byte, bool) {
+	for i := range x.lines {
+		if x.lines[i].kind != kindPass || !foldEqual(x.lines[i].name, "cookie") {
+			continue
+		}
+		for rest := x.lines[i].value; len(rest) > 0; {
+			var pair []byte
+			pair, rest, _ = bytes.Cut(rest, []byte{';'})
+			if k, v, ok := bytes.Cut(trimOWS(pair), []byte{'='}); ok && string(k) == name {
+				return v, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// header gives all fields of the request, until the next call of its like.
+func (x *exchange) header() cache.Header {
+	x.fields = x.fields[:0]
+	for i := range x.lines {
+		x.fields = append(x.fields, cache.Field{Name: x.lines[i].name, Value: x.lines[i].value})
+	}
+	return x.fields
+}
+
+// find gives an entry that this request may have and what it may do with it, or why
+// there is none.
+func (x *exchange) find() (*stored, cache.Use, cache.Fwd) {
+	s := x.load(x.redisKey)
+	if s == nil || !bytes.Equal(s.entry.Key, x.keyText) { // two keys with one hash
+		return nil, 0, cache.FwdURIMiss
 	}
 	if s.index {
 		var fwd cache.Fwd
 		if s, fwd = x.findVariant(s); s == nil {
-			return nil, fwd
+			return nil, 0, fwd
 		}
 	}
-	return x.usable(s)
+	if !x.allowed(s) {
+		return nil, 0, cache.FwdRequest
+	}
+	softAt, ok := x.marksHold(s)
+	if !ok {
+		return nil, 0, cache.FwdMiss
+	}
+	if softAt > 0 {
+		s = s.softened(softAt)
+	}
+	return s, s.entry.Use(x.now, &x.directives), ""
 }
 
 // findVariant follows an index to the variant that this request selects.
@@ -125,19 +207,62 @@ func (x *exchange) findVariant(index *stored) (*stored, cache.Fwd) {
 		return nil, cache.FwdBypass
 	}
 	x.index = index
+	if s := x.loadVariant(); s != nil {
+		return s, ""
+	}
+	if x.preferLanguage(index) {
+		s := x.loadVariant()
+		x.setVariant(index.names, index.generation) // what is fetched is stored under the request's own
+		if s != nil {
+			return s, ""
+		}
+	}
+	return nil, cache.FwdVary
+}
+
+// loadVariant reads the entry of x.varyText.
+func (x *exchange) loadVariant() *stored {
 	s := x.load(x.varyName)
 	if s == nil || s.index || !bytes.Equal(s.entry.Key, x.varyText) {
-		return nil, cache.FwdVary
+		return nil
 	}
-	return s, ""
+	return s
+}
+
+// preferLanguage turns the variant's key into that of the variant in the one language
+// that the request prefers: whatever else it accepts, that one suits it.
+func (x *exchange) preferLanguage(index *stored) bool {
+	accepted := false
+	for _, name := range index.names {
+		accepted = accepted || string(name) == "accept-language"
+	}
+	if !accepted {
+		return false
+	}
+	joined, ok := x.appendJoined(nil, []byte("accept-language"))
+	if !ok {
+		return false
+	}
+	language, ok := cache.PreferredLanguage(nil, joined)
+	return ok && x.setVariantFor(index.names, index.generation, language)
 }
 
 // setVariant builds the full key of the variant that this request selects, and its
 // Redis key.
 func (x *exchange) setVariant(names [][]byte, generation uint64) bool {
+	return x.setVariantFor(names, generation, nil)
+}
+
+// setVariantFor is setVariant with another Accept-Language, when one is given.
+func (x *exchange) setVariantFor(names [][]byte, generation uint64, language []byte) bool {
 	x.varyText = cache.AppendVariantKey(append(x.varyText[:0], x.keyText...), generation)
 	var ok bool
-	x.varyText, ok = cache.AppendVary(x.varyText, names, func(dst, name []byte) ([]byte, bool) { return x.appendJoined(dst, name) })
+	x.varyText, ok = cache.AppendVary(x.varyText, names, func(dst, name []byte) ([]byte, bool) {
+		if language != nil && string(name) == "accept-language" {
+			return append(dst, language...), true
+		}
+		return x.appendJoined(dst, name)
+	})
 	if !ok {
 		return false
 	}
@@ -159,34 +284,39 @@ func (x *exchange) appendJoined(dst, name []byte) ([]byte, bool) {
 	return dst, found
 }
 
-// usable says whether this request may have this entry, now.
-func (x *exchange) usable(s *stored) (*stored, cache.Fwd) {
-	if x.authorized && !s.shared && x.scope == cache.ScopePublic && x.route.cache.Scope != cache.ScopePublic {
-		return nil, cache.FwdRequest
-	}
-	if !x.marksHold(s) {
-		return nil, cache.FwdMiss
-	}
-	age, ttl := s.entry.Age(x.now), s.entry.TTL(x.now)
-	if ttl <= 0 {
-		return nil, cache.FwdStale
-	}
-	d := &x.directives
-	if d.MaxAge.Set && age > d.MaxAge.Duration() || d.MinFresh.Set && ttl < d.MinFresh.Duration() {
-		return nil, cache.FwdRequest
-	}
-	return s, ""
+// allowed says whether a request with Authorization may have the entry: only what
+// the origin, or the rule, shares explicitly (RFC 9111 §3.5).
+func (x *exchange) allowed(s *stored) bool {
+	return !x.authorized || s.entry.Flags&cache.FlagShared != 0 ||
+		x.scope != cache.ScopePublic || x.route.cache.Scope == cache.ScopePublic
 }
 
-// marksHold says whether none of the entry's tags was purged since its fill began.
-func (x *exchange) marksHold(s *stored) bool {
+// current says whether an entry that another request brought will do for this one:
+// it may be used as it is, or it was fetched or validated after this one came.
+func (x *exchange) current(s *stored) bool {
+	softAt, ok := x.marksHold(s)
+	return ok && x.allowed(s) && s.entry.Flags&cache.FlagValidate == 0 &&
+		(softAt == 0 && s.entry.Use(x.now, &x.directives).Served() || s.entry.StoredAt >= x.began.UnixMilli())
+}
+
+// marksHold says whether none of the entry's tags was purged since its fill began,
+// and when one was soft-purged; 0 when none was.
+func (x *exchange) marksHold(s *stored) (softAt int64, ok bool) {
 	for i := range s.marks {
 		mark, err := x.h.store.Mark(context.Background(), s.marks[i], x.now)
-		if err != nil || mark != string(s.entry.Tags[i].Mark) {
-			return false
+		if err != nil {
+			return 0, false
 		}
+		if mark == string(s.entry.Tags[i].Mark) {
+			continue
+		}
+		hard, at := cache.SplitMark(mark)
+		if was, _ := cache.SplitMark(string(s.entry.Tags[i].Mark)); hard != was || at == 0 {
+			return 0, false
+		}
+		softAt = max(softAt, at)
 	}
-	return true
+	return softAt, true
 }
 
 // load reads an entry: from memory, else from Redis. nil when there is none, or

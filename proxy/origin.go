@@ -125,8 +125,13 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	h := &x.ctx.Request.Header
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || plain && conditional(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) {
 			h.DelBytes(l.name)
+		}
+	}
+	if plain {
+		for _, f := range x.conds.AppendFields(nil) {
+			h.SetBytesKV(f.Name, f.Value)
 		}
 	}
 	if x.session != nil {

@@ -24,7 +24,7 @@ func (x *exchange) serve(s *stored, st cache.Status) {
 	x.status = s.entry.Status
 	if cache.NotModified(x.conditions(), s.header, s.entry.Status, time.UnixMilli(s.entry.StoredAt)) {
 		x.notModified(s)
-	} else {
+	} else if !x.ranged || !x.serveRange(s) {
 		resp.SetBodyRaw(s.entry.Body)
 	}
 	x.addStatus(st)
@@ -67,7 +67,7 @@ func (x *exchange) notModified(s *stored) {
 func (x *exchange) conditions() cache.Header {
 	x.fields = x.fields[:0]
 	for i := range x.lines {
-		if l := &x.lines[i]; l.kind == kindPass && conditional(l.name) {
+		if l := &x.lines[i]; (l.kind == kindPass || l.kind == kindRange) && conditional(l.name) {
 			x.fields = append(x.fields, cache.Field{Name: l.name, Value: l.value})
 		}
 	}

@@ -39,6 +39,7 @@ type rig struct {
 	up    upstream.Config
 	// redisTimeout is long by default, since machines that run tests are slow.
 	redisTimeout time.Duration
+	purgeFrom    []string
 }
 
 type pod struct {
@@ -81,7 +82,8 @@ func (r *rig) addPod() *pod {
 	r.t.Cleanup(func() { _ = up.Close() })
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
 	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
-		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: 10 * time.Second, RetryAfter: time.Second})
+		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: 10 * time.Second, RetryAfter: time.Second,
+			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)

@@ -14,17 +14,19 @@ const (
 	outcomeHit                         // from memory or Redis
 	outcomeMiss                        // by the application, and stored when allowed
 	outcomeCollapsed                   // with another request's fill
+	outcomeStale                       // stale, since the application failed
 	outcomeUnauthorized                // 401
 	outcomeForbidden                   // 403
 	outcomeUnknown                     // 503, the session could not be checked
 	outcomeRefused                     // by the guard
 	outcomeError                       // the application gave no valid response
+	outcomePurge                       // PURGE
 	outcomes
 )
 
 // String is the label value in metrics and logs.
 func (o outcome) String() string {
-	return [...]string{"pass", "hit", "miss", "collapsed", "unauthorized", "forbidden", "session_unknown", "refused", "error"}[o]
+	return [...]string{"pass", "hit", "miss", "collapsed", "stale", "unauthorized", "forbidden", "session_unknown", "refused", "error", "purge"}[o]
 }
 
 const statShards = 16

@@ -23,9 +23,8 @@ type stored struct {
 	names      [][]byte
 	generation uint64
 
-	// shared says that the origin allows the response for requests with
-	// Authorization (RFC 9111 §3.5).
-	shared bool
+	// search is set for the entry that holds the No-Vary-Search of a path.
+	search *cache.SearchVariance
 
 	// prepared is the response header as fasthttp holds it, made with the first hit.
 	prepared atomic.Pointer[fasthttp.ResponseHeader]
@@ -58,14 +57,22 @@ func (s *stored) complete(prefix string) bool {
 	for _, t := range s.entry.Tags {
 		s.marks = append(s.marks, cache.AppendTagName(nil, prefix, t.Tag))
 	}
+	if s.search = s.entry.SearchVariance(); s.search != nil {
+		return true
+	}
 	if s.names, s.generation, s.index = s.entry.VaryIndex(nil); s.index {
 		return true
 	}
 	var ok bool
-	if s.header, ok = cache.ParseHeader(nil, s.entry.Header); !ok || s.entry.Kind != cache.KindResponse {
-		return false
+	s.header, ok = cache.ParseHeader(nil, s.entry.Header)
+	return ok && s.entry.Kind == cache.KindResponse
+}
+
+// softened is the entry as it is after a soft purge at that time.
+func (s *stored) softened(at int64) *stored {
+	soft := &stored{
+		entry: s.entry, header: s.header, marks: s.marks, index: s.index, names: s.names, generation: s.generation,
 	}
-	d := cache.ParseResponse(s.header)
-	s.shared = d.Public || d.MustRevalidate || d.SMaxAge.Set && !d.SMaxAge.Invalid
-	return true
+	soft.entry.SoftPurgedAt = at
+	return soft
 }

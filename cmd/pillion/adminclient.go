@@ -147,28 +147,47 @@ func (p *program) healthCommand() *cobra.Command {
 	return cmd
 }
 
+// purgeBody is what POST /purge takes.
+type purgeBody struct {
+	Tag    string `json:"tag,omitempty"`
+	URL    string `json:"url,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
+	Glob   string `json:"glob,omitempty"`
+	All    bool   `json:"all,omitempty"`
+	Soft   bool   `json:"soft,omitempty"`
+}
+
 func (p *program) purgeCommand() *cobra.Command {
 	var f adminFlags
-	var tag, url string
+	var body purgeBody
 	cmd := plain(&cobra.Command{
-		Use:   "purge (--tag TAG | --url URL)",
+		Use:   "purge (--tag TAG | --url URL | --prefix URL | --glob URL | --all) [--soft]",
 		Short: "Make stored responses invalid, on every pod",
 	})
 	p.adminFlags(cmd, &f)
-	cmd.Flags().StringVar(&tag, "tag", "", "purge every response with this tag")
-	cmd.Flags().StringVar(&url, "url", "", "purge the public response of this URL: http://host/path?query, with the host that clients ask for")
+	flags := cmd.Flags()
+	flags.StringVar(&body.Tag, "tag", "", "purge every response with this tag: one write, however many there are")
+	flags.StringVar(&body.URL, "url", "", "purge the public response of this URL: http://host/path?query, with the host that clients ask for")
+	flags.StringVar(&body.Prefix, "prefix", "", "purge every URL that begins so: http://host/path, or /path for every host")
+	flags.StringVar(&body.Glob, "glob", "", "purge every URL that matches, with * for any characters: http://host/*.css, or /*.css for every host")
+	flags.BoolVar(&body.All, "all", false, "purge everything")
+	flags.BoolVar(&body.Soft, "soft", false, "mark as stale instead of removing")
+	what := []string{"tag", "url", "prefix", "glob", "all"}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if (tag == "") == (url == "") {
-			return usageError{errors.New("purge: give either --tag or --url")}
+		n := 0
+		for _, name := range what {
+			if flags.Changed(name) {
+				n++
+			}
+		}
+		if n != 1 {
+			return usageError{errors.New("purge: give exactly one of --tag, --url, --prefix, --glob and --all")}
 		}
 		c, err := p.admin(f)
 		if err != nil {
 			return err
 		}
-		body := map[string]string{"tag": tag}
-		if url != "" {
-			body = map[string]string{"url": url}
-		}
+		c.http.Timeout = 5 * time.Minute // a purge that scans takes its time
 		text, err := c.call(cmd.Context(), http.MethodPost, "/purge", body)
 		if err == nil {
 			_, err = p.stdout.Write(text)

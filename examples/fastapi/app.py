@@ -22,9 +22,10 @@ from redis.asyncio import Redis
 
 DAY = 24 * 3600
 SESSION_TTL = 7 * DAY
-# A purge mark must outlive every response that was stored before it, so it
-# lives longer than pillion's cache.max_ttl (seven days unless set).
-PURGE_TTL = 8 * DAY
+# A purge mark must outlive every response that was stored before it, and pillion
+# tells from what is left of its life when it was written. So it lives for exactly
+# pillion's cache.max_ttl (seven days unless set) and two days.
+PURGE_TTL = 9 * DAY
 WEBHOOK_KEY = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
 SECURE_COOKIES = os.getenv("SECURE_COOKIES", "1") == "1"
 

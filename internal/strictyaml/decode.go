@@ -248,6 +248,11 @@ func (d *decoder) dict(n *yaml.Node, v reflect.Value, at place) bool {
 	}
 	out := reflect.MakeMap(v.Type())
 	d.pairs(src, at, func(key, value *yaml.Node) {
+		name := reflect.New(v.Type().Key()).Elem()
+		if p := setKey(name, key.Value); p != nil {
+			d.add(key, Mistake{Key: at.key(key.Value).path, Message: p.Message, Remedy: p.Remedy})
+			return
+		}
 		elem := reflect.New(v.Type().Elem()).Elem()
 		sub := at.key(key.Value)
 		if resolve(value).Kind == yaml.ScalarNode && elem.Kind() == reflect.Slice {
@@ -258,8 +263,21 @@ func (d *decoder) dict(n *yaml.Node, v reflect.Value, at place) bool {
 		} else {
 			d.value(value, elem, sub)
 		}
-		out.SetMapIndex(reflect.ValueOf(key.Value), elem)
+		out.SetMapIndex(name, elem)
 	})
 	v.Set(out)
 	return true
+}
+
+// setKey sets the key of a mapping whose keys the user chooses. A number has one
+// spelling: 404 and 0404 would be one key that is set twice.
+func setKey(v reflect.Value, text string) *Problem {
+	if !v.CanInt() {
+		v.SetString(text)
+		return nil
+	}
+	if p := SetText(v, text); p != nil || text != strconv.FormatInt(v.Int(), 10) {
+		return &Problem{"is not a whole number, which a key here must be", "write digits only, such as 404"}
+	}
+	return nil
 }

@@ -2,10 +2,11 @@ package strictyaml
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"fmt"
 	"reflect"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,11 +63,24 @@ func structNode(v reflect.Value, inList bool) *yaml.Node {
 func mapNode(v reflect.Value) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
 	keys := v.MapKeys()
-	sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
+	slices.SortFunc(keys, func(a, b reflect.Value) int {
+		if a.CanInt() {
+			return cmp.Compare(a.Int(), b.Int())
+		}
+		return cmp.Compare(a.String(), b.String())
+	})
 	for _, k := range keys {
-		n.Content = append(n.Content, textNode(k.String()), node(v.MapIndex(k), false))
+		n.Content = append(n.Content, scalarKey(k), node(v.MapIndex(k), false))
 	}
 	return n
+}
+
+// scalarKey writes a key as it is: a "$" in it means nothing.
+func scalarKey(k reflect.Value) *yaml.Node {
+	if k.CanInt() {
+		return scalarNode(k)
+	}
+	return textNode(k.String())
 }
 
 func scalarNode(v reflect.Value) *yaml.Node {

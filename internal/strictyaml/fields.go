@@ -84,7 +84,7 @@ func TypeName(t reflect.Type) string {
 		if t.Elem().Kind() == reflect.Slice {
 			return "text to text or list"
 		}
-		return "text to text"
+		return TypeName(t.Key()) + " to " + TypeName(t.Elem())
 	case t.Kind() == reflect.String:
 		return "text"
 	case t.Kind() == reflect.Bool:

@@ -18,14 +18,15 @@ type policy struct {
 }
 
 type item struct {
-	Name   string              `yaml:"name"`
-	Count  int                 `yaml:"count"`
-	Policy policy              `yaml:"policy"`
-	Tags   []string            `yaml:"tags"`
-	Map    map[string]string   `yaml:"map"`
-	Multi  map[string][]string `yaml:"multi"`
-	Secret string              `yaml:"secret" secret:"true"`
-	URL    string              `yaml:"url" secret:"url"`
+	Name   string                `yaml:"name"`
+	Count  int                   `yaml:"count"`
+	Policy policy                `yaml:"policy"`
+	Tags   []string              `yaml:"tags"`
+	Map    map[string]string     `yaml:"map"`
+	Multi  map[string][]string   `yaml:"multi"`
+	Codes  map[int]time.Duration `yaml:"codes"`
+	Secret string                `yaml:"secret" secret:"true"`
+	URL    string                `yaml:"url" secret:"url"`
 }
 
 type document struct {
@@ -79,6 +80,8 @@ func TestValues(t *testing.T) {
 		{"mapping for the same struct", "part: { policy: { mode: \"on\", ttl: 5m } }", document{Part: item{Policy: policy{Mode: "on", TTL: 5 * time.Minute}}}},
 		{"scalar as a list of one", "part: { multi: { role: admin, level: [1, 2] } }",
 			document{Part: item{Multi: map[string][]string{"role": {"admin"}, "level": {"1", "2"}}}}},
+		{"numbers as keys", "part: { codes: { 404: 30s, \"500\": 0s, -1: 1h } }",
+			document{Part: item{Codes: map[int]time.Duration{404: 30 * time.Second, 500: 0, -1: time.Hour}}}},
 		{"defaults of elements", "items: [ { name: a }, { name: b, count: 9 } ]", document{Items: []item{{Name: "a", Count: 3}, {Name: "b", Count: 9}}}},
 		{"aliases", "part: { policy: &p { ttl: 1s } }\nitems: [ { policy: *p } ]",
 			document{Part: item{Policy: policy{TTL: time.Second}}, Items: []item{{Count: 3, Policy: policy{TTL: time.Second}}}}},
@@ -108,13 +111,25 @@ func TestValues(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown, near", "lisetn: a", `1:1 lisetn: unknown key: did you mean "listen"?`},
-		{"unknown, far", "part: { zebra: 1 }", `1:9 part.zebra: unknown key: the keys here are name, count, policy, tags, map, multi, secret, url`},
+		{"unknown, far", "part: { zebra: 1 }", `1:9 part.zebra: unknown key: the keys here are name, count, policy, tags, map, multi, codes, secret, url`},
 		{"unknown, one level down", "mode: a\npart: { ttl: 5s }", `1:1 mode: unknown key: the keys here are listen, size, percent, on, part, items
 2:9 part.ttl: unknown key: did you mean "policy.ttl"?`},
 		{"untagged field", "Hidden: a", `1:1 Hidden: unknown key: the keys here are listen, size, percent, on, part, items`},
 		{"twice", "listen: a\nlisten: b", `2:1 listen: is set twice, first in line 1: remove one of the two`},
 		{"twice in a free mapping", "part: { map: { a: 1, a: 2 } }", `1:22 part.map.a: is set twice, first in line 1: remove one of the two`},
 		{"odd map key", "part: { map: { \"a b\": [] } }", `1:23 part.map["a b"]: is a list, not a single value: write one value`},
+		{"keys that are no numbers", "part: { codes: { 4xx: 1s, 0404: 1s, +1: 1s, 1e2: 1s, 404: soon, \"a b\": 1s, 99999999999999999999: 1s } }",
+			`1:18 part.codes.4xx: is not a whole number, which a key here must be: write digits only, such as 404
+1:27 part.codes.0404: is not a whole number, which a key here must be: write digits only, such as 404
+1:37 part.codes["+1"]: is not a whole number, which a key here must be: write digits only, such as 404
+1:45 part.codes.1e2: is not a whole number, which a key here must be: write digits only, such as 404
+1:59 part.codes.404: "soon" is not a duration: write a number with a unit, such as 30s, 5m or 1h
+1:65 part.codes["a b"]: is not a whole number, which a key here must be: write digits only, such as 404
+1:76 part.codes.99999999999999999999: is not a whole number, which a key here must be: write digits only, such as 404`},
+		{"a number twice", "part: { codes: { 404: 1s, \"404\": 2s } }", `1:27 part.codes.404: is set twice, first in line 1: remove one of the two`},
+		{"no mapping of numbers", "part: { codes: [404] }\nitems: [ { codes: 404 }, { codes: { 404: [1s] } } ]", `1:16 part.codes: is a list, not a mapping: write a mapping, such as {404: 30s}
+2:19 items[0].codes: "404" is a single value, not a mapping: write a mapping, such as {404: 30s}
+2:42 items[1].codes.404: is a list, not a duration: write a number with a unit, such as 30s, 5m or 1h`},
 		{"key that is a list", "? [a]\n: b", `1:3 : a key here is not plain text: write "key: value"`},
 		{"merge key", "part: &a { name: a }\nitems: [ { <<: *a } ]", `2:12 items[0]["<<"]: merge keys are not supported: write the keys out, or use an alias for the whole value`},
 		{"tag", "listen: !!str a\non: !x true", "1:9 listen: has the YAML tag !!str: remove the tag\n2:5 on: has the YAML tag !x: remove the tag"},
@@ -126,14 +141,14 @@ func TestMistakes(t *testing.T) {
 2:10 percent: "5" is not a percentage: write a number from 0 to 100 with a percent sign, such as 10%`},
 		{"null", "listen:\npart: { tags: ~ }\nitems: [ null ]", `1:8 listen: has no value: write one value, or remove the key
 2:15 part.tags: has no value: write a list, such as [a, b], or remove the key
-3:10 items[0]: has no value: write a mapping with the keys name, count, policy, tags, map, multi, secret, url, or remove the entry`},
+3:10 items[0]: has no value: write a mapping with the keys name, count, policy, tags, map, multi, codes, secret, url, or remove the entry`},
 		{"empty word", "part: { policy: \"\" }", `1:17 part.policy: is empty: write a single word for mode, or a mapping with the keys mode, ttl`},
 		{"kinds", "listen: [a]\npart: [a]\nitems: { a: b }", `1:9 listen: is a list, not a single value: write one value
-2:7 part: is a list, not a mapping: write a mapping with the keys name, count, policy, tags, map, multi, secret, url
+2:7 part: is a list, not a mapping: write a mapping with the keys name, count, policy, tags, map, multi, codes, secret, url
 3:8 items: is a mapping, not a list: write a list, each entry beginning with "- "`},
 		{"text for a list", "part: { tags: a }", `1:15 part.tags: "a" is a single value, not a list: write a list, such as ["a"]`},
 		{"policy kind", "part: { policy: [off] }", `1:17 part.policy: is a list, not a mapping: write a single word for mode, or a mapping with the keys mode, ttl`},
-		{"secrets are masked", "part: hunter2\nitems: [ { secret: [hunter2] } ]", `1:7 part: "***" is a single value, not a mapping: write a mapping with the keys name, count, policy, tags, map, multi, secret, url
+		{"secrets are masked", "part: hunter2\nitems: [ { secret: [hunter2] } ]", `1:7 part: "***" is a single value, not a mapping: write a mapping with the keys name, count, policy, tags, map, multi, codes, secret, url
 2:20 items[0].secret: is a list, not a single value: write one value`},
 		{"unset variable", "listen: a${NONE}b", `1:9 listen: the variable NONE is not set: set it, or write ${NONE:-default}`},
 		{"malformed variables", "listen: \"${NAME\"\npart: { name: \"${A B}\", url: \"${}\", tags: [\"${A:-${B}}\"] }", `1:9 listen: has a ${ without a }: write ${NAME} or ${NAME:-default}, or $$ for a dollar sign
@@ -235,6 +250,32 @@ func TestAliasesAreBounded(t *testing.T) {
 	}
 }
 
+func TestEncodeKeys(t *testing.T) {
+	in := document{Part: item{Codes: map[int]time.Duration{1000: time.Second, 404: 90 * time.Second, 5: 0}, Map: map[string]string{"7": "${x}"}}}
+	text, err := Encode(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "codes: {5: 0s, 404: 1m30s, 1000: 1s}"; !strings.Contains(string(text), want) {
+		t.Errorf("got\n%s\nwant %s in it", text, want)
+	}
+	var again document
+	if res := Decode(text, &again, Options{}); len(res.Mistakes) > 0 || !reflect.DeepEqual(again.Part, in.Part) {
+		t.Errorf("got %+v (%+v), want %+v", again.Part, res.Mistakes, in.Part)
+	}
+}
+
+func TestTypeName(t *testing.T) {
+	for want, v := range map[string]any{
+		"whole number to duration": map[int]time.Duration{}, "text to text": map[string]string{},
+		"text to text or list": map[string][]string{}, "list of text": []string{}, "duration": time.Second, "true or false": true,
+	} {
+		if got := TypeName(reflect.TypeOf(v)); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestMask(t *testing.T) {
 	tests := []struct{ secret, text, want string }{
 		{"true", "hunter2", "***"},
@@ -296,7 +337,7 @@ func TestKeys(t *testing.T) {
 		names = append(names, f.Name)
 		env[f.Name] = f.Env
 	}
-	if len(names) != 26 || names[6] != "part.count" || names[len(names)-1] != "items[].url" {
+	if len(names) != 28 || names[6] != "part.count" || names[len(names)-1] != "items[].url" {
 		t.Errorf("got %d keys: %q", len(names), names)
 	}
 	if env["listen"] != "LISTEN" || env["part.name"] != "" {
@@ -307,7 +348,7 @@ func TestKeys(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		"listen: a", "items: [ { policy: off } ]", "part: &a { map: { b: *a } }", "? a\n: b", "a: |\n  b\n---\n", "\t", "!!binary a: b", "${X:-}: ${",
-		"part: { policy: { <<: *a } }", "items:\n- multi: {a: [b, {c: d}]}\n", "listen: \"\\xff\"", "%YAML 1.1\n---\nlisten: 1",
+		"part: { codes: { 404: 1s, 5: 0s } }", "part: { policy: { <<: *a } }", "items:\n- multi: {a: [b, {c: d}]}\n", "listen: \"\\xff\"", "%YAML 1.1\n---\nlisten: 1",
 	} {
 		f.Add([]byte(s))
 	}

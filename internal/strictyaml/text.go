@@ -154,8 +154,10 @@ func wanted(t reflect.Type) string {
 		return `a list, each entry beginning with "- "`
 	case t.Kind() == reflect.Slice:
 		return "a list, such as [a, b]"
+	case t.Kind() == reflect.Map && t.Key().Kind() != reflect.String:
+		return "a mapping, such as {404: 30s}"
 	case t.Kind() == reflect.Map:
-		return `a mapping, such as {name: value}`
+		return "a mapping, such as {name: value}"
 	case t.Kind() == reflect.Struct:
 		return wantedMapping(t)
 	default:

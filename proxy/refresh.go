@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"runtime/debug"
+
+	"github.com/valyala/fasthttp"
+)
+
+// maxRefreshes bounds the background refreshes of this process. One more is not
+// begun; the next request for the entry tries again.
+const maxRefreshes = 64
+
+// refresh fetches a fresh response in the background while the stale one is served
+// (stale-while-revalidate, RFC 5861 §3): one fetch for each key in this process by
+// the flight, one on all pods by the lease.
+func (x *exchange) refresh(s *stored) {
+	select {
+	case x.h.refreshes <- struct{}{}:
+	default:
+		return
+	}
+	key := x.fillKey()
+	f, lead := x.h.flights.join(key)
+	if !lead {
+		<-x.h.refreshes
+		return
+	}
+	ctx := new(fasthttp.RequestCtx)
+	var req fasthttp.Request
+	x.ctx.Request.CopyTo(&req)
+	ctx.Init(&req, x.ctx.RemoteAddr(), nil)
+	y := x.h.acquire(ctx)
+	y.snap, y.session, y.background = x.snap, x.session, true
+	y.flight, y.flightKey = f, key
+	y.keyText = append(y.keyText[:0], x.keyText...)
+	y.redisKey = append(y.redisKey[:0], x.redisKey...)
+	y.varyText = append(y.varyText[:0], x.varyText...)
+	y.varyName = append(y.varyName[:0], x.varyName...)
+	y.hash, y.scope, y.index, y.stale = x.hash, x.scope, x.index, s
+	y.authorized, y.keyed, y.fwd = x.authorized, true, x.fwd
+	x.h.fills.Go(func() {
+		defer func() { <-x.h.refreshes }()
+		y.refreshNow()
+	})
+}
+
+// refreshNow runs a refresh; its answer goes nowhere but into the store.
+func (y *exchange) refreshNow() {
+	h := y.h
+	defer h.release(y)
+	defer y.endFlight(nil)
+	defer func() {
+		if p := recover(); p != nil {
+			h.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a background refresh panicked")
+		}
+	}()
+	if y.guard() != nil {
+		return // it passed before, as the same bytes
+	}
+	y.match()
+	y.fill()
+	if resp := &y.ctx.Response; resp.IsBodyStream() {
+		// The spool pins its reader: nobody reads here, so let it go.
+		_ = resp.CloseBodyStream()
+	}
+}
