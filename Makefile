@@ -5,13 +5,16 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 # How long each fuzz target runs under `make fuzz`.
 FUZZTIME ?= 30s
+# How much `make fuzz-volume` and `make soak` do.
+VOLUME    ?= 10000000
+SOAK_URLS ?= 2000000
 # Packages that `make test` covers; the bench suite is a module of its own.
 PKGS    ?= ./...
 # A checkout of the repository of http-cache-tests, for `make conformance`.
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz bench demo fastapi conformance clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak bench demo fastapi conformance coherence clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +24,8 @@ build: ## Build bin/pillion, a static binary.
 
 test: test-deps lint ## Install what the tests need, and run them all with the race detector.
 	@# Allocation gates count without the race detector, which makes pools drop at random.
-	$(GO) test -run 'Alloc' ./proxy/...
+	$(GO) test -run 'Alloc|Memory' ./proxy/...
+	$(GO) test -run 'Soak' ./cmd/pillion
 	$(GO) test -race -timeout 9m $(PKGS)
 
 test-deps: ## Install redis-server and the FastAPI example's packages where they are absent.
@@ -34,6 +38,12 @@ lint: ## Check formatting and suspicious code.
 fuzz: ## Run every fuzz target for FUZZTIME (default 30s) each.
 	@./.ci/fuzz $(FUZZTIME)
 
+fuzz-volume: ## Ask the cache's pure functions about VOLUME (default 10000000) messages built at random.
+	$(GO) test ./cache -run Volume -v -timeout 2h -volume $(VOLUME)
+
+soak: ## Pass SOAK_URLS (default 2000000) unique URLs through a process and watch its resident memory.
+	$(GO) test ./cmd/pillion -run Soak -v -timeout 2h -urls $(SOAK_URLS) -memory 128 -redis-memory 256
+
 bench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
 
@@ -45,6 +55,10 @@ fastapi: ## Walk through the FastAPI example.
 
 conformance: ## Run the public suite http-cache-tests; writes docs/conformance.md. SUITE_DIR=checkout, CONFORMANCE="-only ID".
 	$(GO) run ./conformance -version '$(VERSION)' $(if $(SUITE_DIR),-suite-dir '$(SUITE_DIR)') $(CONFORMANCE)
+
+coherence: ## Run the tests of coherence, purge races and stampedes at full size. SEED=n repeats the choices of one run.
+	COHERENCE_ROUNDS=10000 INTERLEAVINGS=10000 TAG_ENTRIES=100000 EXPIRIES=10 SLOW_MS=5000 $(GO) test -count=1 -timeout 20m -v ./proxy \
+		-run 'TestCoherence|TestFillsInFlight|TestTagPurge|TestHotKey|TestNobodyWaits|BringBack|Survive|TestPurgeEnds|TestFillFromAnOutage'
 
 clean: ## Remove what the targets made.
 	rm -rf bin

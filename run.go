@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/admin"
+	"github.com/pillion-proxy/pillion/proxy"
 )
 
 // Start starts what works beside the requests: session renewal, the queue agent and
@@ -132,9 +133,7 @@ func (p *Pillion) shutdown(ctx context.Context) error {
 	for _, ln := range listeners {
 		_ = ln.Close() // one that its server has not begun to accept from is still open
 	}
-	for _, h := range handlers {
-		h.Close()
-	}
+	p.closeHandlers(ctx, handlers)
 	errs = append(errs, <-stopped)
 	p.stop()
 	p.background.Wait()
@@ -146,6 +145,24 @@ func (p *Pillion) shutdown(ctx context.Context) error {
 	}
 	p.log.Info().Msg("stopped")
 	return errors.Join(errs...)
+}
+
+// closeHandlers waits for what handlers do beside requests. What has not ended with ctx
+// is cut off from the application.
+func (p *Pillion) closeHandlers(ctx context.Context, handlers []*proxy.Handler) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, h := range handlers {
+			h.Close()
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		_ = p.upstream.Close()
+		<-done
+	}
 }
 
 // runQueues drains the queues until stopQueues.

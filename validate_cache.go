@@ -154,7 +154,7 @@ func (v *validator) cacheOff(at string, c cache.Policy) {
 		{"ttl", c.TTL != 0}, {"jitter", c.Jitter != 0}, {"default_ttl", c.DefaultTTL != 0}, {"override", c.Override},
 		{"negative_ttl", c.NegativeTTL != 0}, {"status_ttl", len(c.StatusTTL) > 0}, {"heuristic", c.Heuristic},
 		{"stale_while_revalidate", c.StaleWhileRevalidate != 0}, {"stale_if_error", c.StaleIfError != 0},
-		{"set_cookie", c.SetCookie != ""}, {"match_type", c.MatchType != ""}, {"scope", c.Scope != ""}, {"tags", len(c.Tags) > 0},
+		{"set_cookie", c.SetCookie != ""}, {"match_type", c.MatchType != ""}, {"post", c.Post}, {"scope", c.Scope != ""}, {"tags", len(c.Tags) > 0},
 		{"query", len(c.Query.Ignore)+len(c.Query.Only) > 0 || c.Query.Sort},
 		{"key", len(c.Key.Headers)+len(c.Key.Cookies)+len(c.Key.Session) > 0},
 		{"bypass", len(c.Bypass.Headers)+len(c.Bypass.Cookies)+len(c.Bypass.Query) > 0},

@@ -101,6 +101,10 @@ type Policy struct {
 	// MatchType is "off" to store a response whose Content-Type does not agree with
 	// the extension of its path. See TypeAgrees.
 	MatchType Mode `yaml:"match_type"`
+	// Post stores the response to a POST for later GETs, when it says by
+	// Content-Location that it is what a GET of the same URL would give, and has
+	// explicit freshness (RFC 9110 §9.3.3). It costs a lease for each POST.
+	Post bool `yaml:"post"`
 	// Scope says who shares the response: public, user or session.
 	Scope Scope `yaml:"scope"`
 	// Tags name groups of stored responses that one write purges. "{param}" takes

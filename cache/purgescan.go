@@ -41,6 +41,7 @@ func (s *Store) SoftPurgeTag(ctx context.Context, tag string) error {
 		}
 		return 1, c.Do(ctx, c.B().Exists().Key(key).Build()).Error() // see Put
 	})
+	s.conn.Forget(key)
 	return err
 }
 
@@ -135,7 +136,10 @@ func (s *Store) PurgeMatching(ctx context.Context, soft bool, match func(host, t
 			return purged, err
 		}
 	}
-	return purged, s.barrier(ctx, client)
+	if err = s.barrier(ctx, client); err == nil && purged > 0 && !s.conn.Tracking() {
+		s.conn.ForgetAll() // nobody tells which keys have changed
+	}
+	return purged, err
 }
 
 // scan goes through the keys of a node.

@@ -19,6 +19,9 @@ var putScript string
 //go:embed lua/release.lua
 var releaseScript string
 
+//go:embed lua/alias.lua
+var aliasScript string
+
 //go:embed lua/renew.lua
 var renewScript string
 
@@ -29,6 +32,9 @@ type Conn interface {
 	Write(ctx context.Context, key string, build func(rueidis.Builder) rueidis.Completed) (rueidis.RedisMessage, error)
 	Run(ctx context.Context, fn func(context.Context, rueidis.Client) (int64, error)) (int64, error)
 	Watch(key string) (changed <-chan struct{}, stop func())
+	Forget(keys ...string)
+	ForgetAll()
+	Tracking() bool
 	Prefix() string
 }
 
@@ -40,6 +46,7 @@ type Store struct {
 	put     *rueidis.Lua
 	release *rueidis.Lua
 	renew   *rueidis.Lua
+	alias   *rueidis.Lua
 }
 
 // NewStore makes a store. maxTTL is the longest lifetime of an entry: purge marks
@@ -48,7 +55,7 @@ func NewStore(conn Conn, maxTTL time.Duration) *Store {
 	return &Store{
 		conn: conn, maxTTL: maxTTL,
 		put: rueidis.NewLuaScript(putScript), release: rueidis.NewLuaScript(releaseScript),
-		renew: rueidis.NewLuaScript(renewScript),
+		renew: rueidis.NewLuaScript(renewScript), alias: rueidis.NewLuaScript(aliasScript),
 	}
 }
 
@@ -150,6 +157,7 @@ func (s *Store) Put(ctx context.Context, l *Lease, key string, entry []byte, ttl
 		// invalidation of what was there has been applied.
 		return n, c.Do(ctx, c.B().Exists().Key(key).Build()).Error()
 	})
+	s.conn.Forget(key)
 	return n == 1 && err == nil, err
 }
 
@@ -159,6 +167,19 @@ func (s *Store) PutVariant(ctx context.Context, key string, entry []byte, ttl ti
 	_, err := s.conn.Write(ctx, key, func(b rueidis.Builder) rueidis.Completed {
 		return b.Set().Key(key).Value(rueidis.BinaryString(entry)).Px(max(ttl, time.Millisecond)).Build()
 	})
+	return err
+}
+
+// PutAlias stores an entry under a second name, in the slot of its first, as long as
+// the first holds an entry with this checksum: a purge that came meanwhile is one for
+// both.
+func (s *Store) PutAlias(ctx context.Context, key, alias string, of, entry []byte, ttl time.Duration) error {
+	sum := string(of[len(of)-checksumSize:])
+	ms := strconv.FormatInt(max(ttl.Milliseconds(), 1), 10)
+	_, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		return s.alias.Exec(ctx, c, []string{key, alias}, []string{sum, rueidis.BinaryString(entry), ms}).AsInt64()
+	})
+	s.conn.Forget(alias)
 	return err
 }
 
@@ -204,6 +225,19 @@ func (s *Store) Held(ctx context.Context, leaseKey string) (bool, error) {
 	return n == 1, err
 }
 
+// Holds says whether Redis still has the lease as it was taken: a purge takes it away,
+// and then another fill may have one of the same name.
+func (s *Store) Holds(ctx context.Context, l *Lease) (bool, error) {
+	n, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		token, err := c.Do(ctx, c.B().Get().Key(l.key).Build()).ToString()
+		if err != nil || token != l.token {
+			return 0, err
+		}
+		return 1, nil
+	})
+	return n == 1, err
+}
+
 // Mark gives a tag's purge mark: an opaque value, empty when the tag was not purged
 // within the lifetime of any entry. An entry is valid only while each of its tags
 // has the mark that it had when the fill began. Comparing for equality needs no
@@ -220,26 +254,25 @@ func (s *Store) Mark(ctx context.Context, markKey []byte, now time.Time) (mark s
 }
 
 // MarkSince is Mark for a tag that became known only with the response, whose fill
-// began at since: ok is false when the tag was purged after that, or when that cannot
-// be known. The mark's remaining life tells when it was written, given that it was
+// began at since: ok is false when the tag was purged after that. The error is that of
+// Redis. The mark's remaining life tells when it was written, given that it was
 // written to live for MarkLife, as PurgeTag does; of one that was written to live
 // longer it cannot be told.
-func (s *Store) MarkSince(ctx context.Context, markKey []byte, since time.Time) (mark string, ok bool) {
+func (s *Store) MarkSince(ctx context.Context, markKey []byte, since time.Time) (mark string, ok bool, err error) {
 	v := s.conn.Peek(markKey, time.Now())
 	if v == nil {
-		var err error
 		if v, err = s.conn.Get(ctx, string(markKey), redisconn.RememberAbsent); err != nil {
-			return "", false
+			return "", false, err
 		}
 	}
 	if expires := v.ExpireAt(); v.Exists() && !expires.IsZero() {
 		written := expires.Add(-MarkLife(s.maxTTL))
 		// A little slack for the rounding of a remaining life in whole milliseconds.
 		if now := time.Now(); written.Before(now.Add(time.Second)) && written.After(since.Add(-5*time.Millisecond)) {
-			return "", false
+			return "", false, nil
 		}
 	}
-	return v.String(), true
+	return v.String(), true, nil
 }
 
 // PurgeTag makes every entry with the tag invalid, on every pod, with one write

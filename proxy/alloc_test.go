@@ -52,6 +52,7 @@ func hits() map[string]string {
 		"vary":        "GET /vary HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 		"session":     "GET /mine HTTP/1.1\r\nHost: h\r\n" + browser + "X-Session-ID: s1\r\n\r\n",
 		"conditional": "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "If-None-Match: \"v1\"\r\n\r\n",
+		"range":       "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "Range: bytes=0-3\r\n\r\n",
 		"head":        "HEAD /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 	}
 }

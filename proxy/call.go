@@ -68,7 +68,10 @@ func (c *call) release() {
 // prepare serialises the request.
 func (c *call) prepare(x *exchange, plain bool) error {
 	c.ctx, c.extend = x.ctx, x.snap.server.WriteTimeout
-	c.req.Interim = nil
+	c.req.Interim, c.req.HeaderTimeout = nil, 0
+	if x.waited {
+		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)
+	}
 	if !x.background && x.ctx.Request.Header.IsHTTP11() {
 		c.req.Interim = c.hint
 	}

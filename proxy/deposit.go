@@ -15,7 +15,6 @@ type deposit struct {
 	entry    cache.Entry // its body comes last
 	received time.Time
 	lease    *cache.Lease
-	leaseKey string
 
 	key        string // where the entry goes
 	primary    string // the primary key: where an index of variants goes
@@ -30,18 +29,23 @@ type deposit struct {
 	// indexed says that an index with these names is there already; replaces, that
 	// the lease is a variant's while the primary key is to be written.
 	indexed, replaces bool
+	replaced          uint64        // the generation of the index that it replaces
 	retention         time.Duration // how long Redis keeps it
 	maxTTL            time.Duration
 	redisDown         bool
+	held              bool // not stored, but no purge had taken the lease
 }
 
 // deposit prepares one from the response's header in x.fields; nil when the request's
 // fields make no key for the variant.
 func (x *exchange) deposit(c *candidate, d *cache.Decision, status int) *deposit {
 	dep := &deposit{
-		h: x.h, received: c.received, lease: c.lease, leaseKey: x.leaseKey(),
+		h: x.h, received: c.received, lease: c.lease,
 		key: string(x.redisKey), primary: string(x.redisKey), primaryKey: bytes.Clone(x.keyText), hash: x.hash,
 		names: d.VaryNames, maxTTL: x.snap.maxTTL, replaces: x.index != nil, redisDown: x.detail == detailRedisDown,
+	}
+	if x.index != nil {
+		dep.replaced = x.index.generation
 	}
 	kept := cache.AppendStoredExcept(nil, x.fields, d.Omit)
 	dep.entry = cache.Entry{
@@ -84,12 +88,19 @@ func (dep *deposit) put() (s *stored, stored bool, detail string) {
 	data := cache.Encode(nil, &dep.entry)
 	ttl := dep.retention
 	if ttl <= 0 {
+		// Of no use to who comes later. Those who wait share it if no purge came between:
+		// that all of them asked a slow application again would be the stampede.
+		dep.held = dep.lease != nil
+		if dep.held {
+			held, err := dep.h.store.Holds(context.Background(), dep.lease)
+			dep.held = held && err == nil
+		}
 		dep.h.giveBack(dep.lease)
-		return s, false, "" // of no use to anybody else
+		return s, false, ""
 	}
-	dep.putAlias(ttl)
 	if len(dep.names) == 0 || dep.indexed {
 		stored, detail = dep.write(dep.key, data, ttl)
+		dep.putAlias(stored, data, ttl)
 		return s, stored, detail
 	}
 	// The variant first: nothing leads to it until the index is there.
@@ -100,18 +111,19 @@ func (dep *deposit) put() (s *stored, stored bool, detail string) {
 	}
 	index := cache.Encode(nil, cache.NewVaryIndex(dep.primaryKey, dep.names, dep.generation))
 	stored, detail = dep.write(dep.primary, index, dep.maxTTL+cache.MaxStale)
+	dep.putAlias(stored, data, ttl)
 	return s, stored, detail
 }
 
 // putAlias stores the variant under the name of its language too. Best effort: without
 // it there are fewer hits.
-func (dep *deposit) putAlias(ttl time.Duration) {
-	if dep.alias == "" || dep.alias == dep.key || dep.lease == nil {
+func (dep *deposit) putAlias(stored bool, data []byte, ttl time.Duration) {
+	if !stored || dep.alias == "" || dep.alias == dep.key {
 		return
 	}
 	e := dep.entry
 	e.Key = dep.aliasKey
-	_ = dep.h.store.PutVariant(context.Background(), dep.alias, cache.Encode(nil, &e), ttl)
+	_ = dep.h.store.PutAlias(context.Background(), dep.key, dep.alias, data, cache.Encode(nil, &e), ttl)
 }
 
 // write stores under the lease.
@@ -120,6 +132,10 @@ func (dep *deposit) write(key string, data []byte, ttl time.Duration) (stored bo
 	if dep.replaces {
 		dep.h.giveBack(dep.lease)
 		dep.lease, _ = dep.h.store.Begin(ctx, cache.LeaseName(dep.h.prefix, dep.hash))
+		if dep.lease != nil && !dep.indexStands(ctx) {
+			dep.h.giveBack(dep.lease)
+			dep.lease = nil
+		}
 	}
 	if dep.lease == nil {
 		if dep.redisDown {
@@ -135,10 +151,22 @@ func (dep *deposit) write(key string, data []byte, ttl time.Duration) (stored bo
 	return ok, ""
 }
 
+// indexStands says whether the index that is to be replaced is still the one that the
+// fill began with. The primary key's lease was taken only now, so a purge since the fill
+// began took the index away and no lease: without it the old response would come back.
+func (dep *deposit) indexStands(ctx context.Context) bool {
+	v, err := dep.h.store.Get(ctx, []byte(dep.primary))
+	if err != nil || !v.Exists() {
+		return false
+	}
+	s := decode(v, dep.h.prefix)
+	return s != nil && s.index && s.generation == dep.replaced
+}
+
 // shareable gives the entry to those who wait, when no purge can have come between:
-// it was stored, or Redis is down and no purge was answered.
+// it was stored or could have been, or Redis is down and no purge was answered.
 func (dep *deposit) shareable(s *stored, stored bool) *stored {
-	if stored || dep.redisDown {
+	if stored || dep.held || dep.redisDown {
 		return s
 	}
 	return nil

@@ -51,6 +51,7 @@ type exchange struct {
 	stale      *stored               // an entry that may not be served as it is
 	conds      cache.Conditions      // by which it is validated
 	background bool                  // nobody waits for the answer
+	waited     bool                  // for another request's fill
 	varyText   []byte                // the full key of the variant
 	varyName   []byte                // its Redis key
 	flight     *flight               // the fill that this request leads

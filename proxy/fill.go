@@ -64,15 +64,15 @@ func (x *exchange) pass() {
 		return
 	}
 	x.outcome = outcomePass
+	if x.route.cache.Post && x.postForGet() {
+		return
+	}
 	if !x.forward(false) {
 		return
 	}
 	switch {
 	case x.fwd == cache.FwdMethod:
 		x.invalidate()
-		if x.storeForGet() {
-			return
-		}
 	case x.isHead() && x.stale != nil:
 		x.headEffect()
 	}
@@ -83,7 +83,8 @@ func (x *exchange) pass() {
 // request may have, it goes to the application itself, beside the others: what
 // cannot be shared must not be queued for.
 func (x *exchange) follow(f *flight) {
-	timer := time.NewTimer(x.snap.fillTimeout)
+	x.waited = true
+	timer := time.NewTimer(x.patience())
 	defer timer.Stop()
 	select {
 	case <-f.ready:
@@ -108,8 +109,16 @@ func (x *exchange) follow(f *flight) {
 	if f.failure != cache.FailureNone && x.serveOnFailure(f.failure) {
 		return // rather than that all who waited try an application that is down
 	}
+	if x.patience() <= 0 {
+		x.tooLate()
+		return
+	}
 	x.fill()
 }
+
+// patience is for how long this request may still wait for the application, be it
+// another request's fill or its own: waits that follow each other do not add up.
+func (x *exchange) patience() time.Duration { return x.snap.fillTimeout - time.Since(x.began) }
 
 // collapsed answers with what another request brought.
 func (x *exchange) collapsed(s *stored) {
@@ -153,6 +162,11 @@ func (x *exchange) fill() {
 			}
 		}
 	}
+	if x.waited && x.patience() <= 0 {
+		x.h.giveBack(c.lease)
+		x.tooLate()
+		return
+	}
 	x.validateStale(storing)
 	c.requested = time.Now()
 	if !x.forward(!x.solo) {
@@ -184,9 +198,10 @@ func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 	if lease != nil || err != nil || !patient {
 		return lease, nil
 	}
+	x.waited = true
 	// As long as that pod holds its lease: it renews it while the application works,
 	// and loses it soon after it died.
-	ctx, cancel := context.WithTimeout(context.Background(), x.snap.fillTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), x.patience())
 	defer cancel()
 	x.h.store.Await(ctx, key, leaseKey, func(v *redisconn.Value) bool {
 		x.now = time.Now()

@@ -54,10 +54,33 @@ func (f *flights) join(key string) (fl *flight, lead bool) {
 func (f *flights) end(key string, fl *flight, result *stored) {
 	s := &f.shards[maphash.String(f.seed, key)%uint64(len(f.shards))]
 	s.mu.Lock()
-	delete(s.m, key)
+	if s.m[key] == fl { // it may have been forgotten, and another begun
+		delete(s.m, key)
+	}
 	s.mu.Unlock()
 	fl.result = result
 	close(fl.done)
+}
+
+// forget lets nobody join the flight of a key any more, since its key was purged: who
+// asks after a purge was answered must not be given what a fill from before it brought.
+// That fill may have stored its response just before the purge and not have ended its
+// flight yet, or may have begun while Redis was down, without a lease to lose.
+func (f *flights) forget(key string) {
+	s := &f.shards[maphash.String(f.seed, key)%uint64(len(f.shards))]
+	s.mu.Lock()
+	delete(s.m, key)
+	s.mu.Unlock()
+}
+
+// forgetAll is forget for every key.
+func (f *flights) forgetAll() {
+	for i := range f.shards {
+		s := &f.shards[i]
+		s.mu.Lock()
+		clear(s.m)
+		s.mu.Unlock()
+	}
 }
 
 // passFor is how long a key counts as uncacheable after a response that was.

@@ -67,7 +67,17 @@ func appendLine(b, name, value []byte) []byte {
 // share: what asks for less than the whole response, and what applications are known
 // to reflect though no key has it.
 func (x *exchange) leftOut(name []byte) bool {
-	return conditional(name) || x.scope == cache.ScopePublic && cache.Poisonous(name)
+	return conditional(name) || x.scope == cache.ScopePublic && cache.Poisonous(name) && !x.inKey(name)
+}
+
+// inKey says whether the rule's key has the field.
+func (x *exchange) inKey(name []byte) bool {
+	for _, n := range x.route.cache.Key.Headers {
+		if foldEqualFold(name, n) {
+			return true
+		}
+	}
+	return false
 }
 
 // conditional names the fields that ask for less than the whole response (RFC 9110 §13.1, §14.2).

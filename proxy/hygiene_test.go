@@ -243,7 +243,7 @@ func TestPurge(t *testing.T) {
 		},
 		"by one write of another program": func() {
 			mark++
-			must(t, r.other.Do(ctx, r.other.B().Set().Key("pillion:t:p:1").Value(fmt.Sprint(mark)).ExSeconds(691200).Build()).Error())
+			must(t, r.other.Do(ctx, r.other.B().Set().Key("pillion:t:p:1").Value(fmt.Sprint(mark)).ExSeconds(777600).Build()).Error())
 			eventually(t, "seen by pod A", func() bool {
 				return !strings.Contains(r.pods[0].do(t, "GET", "/p/1", "Host", "h", "Cache-Control", "only-if-cached").cacheStatus(), "hit")
 			})

@@ -10,7 +10,12 @@ import (
 // responses for its target, and for Location and Content-Location of the same origin
 // (RFC 9111 §4.4), and the groups that the response names (RFC 9875 §3). It is done
 // before the answer: whoever sees that sees no older state here.
-func (x *exchange) invalidate() {
+func (x *exchange) invalidate() { x.invalidateAll(true) }
+
+// invalidateOthers is invalidate without the request's own target.
+func (x *exchange) invalidateOthers() { x.invalidateAll(false) }
+
+func (x *exchange) invalidateAll(withOwn bool) {
 	method := string(x.method)
 	x.fields = x.fields[:0]
 	for name, value := range x.ctx.Response.Header.All() {
@@ -28,7 +33,10 @@ func (x *exchange) invalidate() {
 		return
 	}
 	own := cache.Target{Path: x.path, Query: x.query, HasQuery: x.hasQuery}
-	for _, t := range cache.AppendTargets(nil, own, x.host, x.fields) {
+	for i, t := range cache.AppendTargets(nil, own, x.host, x.fields) {
+		if i == 0 && !withOwn {
+			continue
+		}
 		if !x.invalidateTarget(ctx, t) {
 			x.detail = detailRedisDown
 		}

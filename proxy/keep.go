@@ -28,7 +28,8 @@ func (x *exchange) keep(c *candidate, storing bool) {
 		return
 	}
 	if !x.responseTags(c) {
-		x.notKept(c, &cache.Decision{Reason: reasonTags})
+		// With Redis down it is no property of the response.
+		x.notKept(c, &cache.Decision{Store: x.detail == detailRedisDown, Reason: reasonTags})
 		return
 	}
 	dep := x.deposit(c, &d, x.ctx.Response.StatusCode())
@@ -111,13 +112,28 @@ func (x *exchange) responseTags(c *candidate) bool {
 		tags = append(tags, cache.AppendGroupTag(nil, x.host, g))
 	}
 	for _, tag := range tags {
-		mark, ok := x.h.store.MarkSince(context.Background(), cache.AppendTagName(nil, x.h.prefix, tag), c.requested)
+		if c.hasTag(tag) {
+			continue // with the mark from before the fill, or from when it was stored
+		}
+		mark, ok, err := x.h.store.MarkSince(context.Background(), cache.AppendTagName(nil, x.h.prefix, tag), c.requested)
+		if err != nil {
+			x.detail = detailRedisDown
+		}
 		if !ok {
 			return false
 		}
 		c.tags = append(c.tags, cache.TagMark{Tag: tag, Mark: []byte(mark)})
 	}
 	return true
+}
+
+func (c *candidate) hasTag(tag []byte) bool {
+	for i := range c.tags {
+		if bytes.Equal(c.tags[i].Tag, tag) {
+			return true
+		}
+	}
+	return false
 }
 
 // keepStream answers with the body as it comes, while a goroutine of the handler
@@ -156,7 +172,7 @@ func (x *exchange) keepStream(dep *deposit, stream *call) {
 		s, ok, _ := dep.put()
 		end(dep.shareable(s, ok))
 	})
-	x.addStatus(cache.Status{Fwd: x.fwd, FwdStatus: x.status, Stored: true, Detail: x.detail})
+	x.addStatus(cache.Status{Fwd: x.fwd, FwdStatus: x.status, Stored: size >= 0, Detail: x.detail}) // without a length it may yet be too large
 }
 
 func (x *exchange) decisionInput(c *candidate) *cache.Input {

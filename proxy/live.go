@@ -63,6 +63,7 @@ func (x *exchange) mayHave(l *live) bool {
 	if dep.lease == nil {
 		return dep.redisDown
 	}
-	held, err := x.h.store.Held(context.Background(), dep.leaseKey)
+	// Its own lease: after a purge another pod may have taken one of the same name.
+	held, err := x.h.store.Holds(context.Background(), dep.lease)
 	return err == nil && held
 }

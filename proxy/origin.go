@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -76,7 +77,7 @@ func (x *exchange) addDate() {
 	end := bytes.IndexByte(block, '\n') + 1
 	head := make([]byte, 0, len(block)+64)
 	head = append(head, block[:end]...)
-	head = append(head, "Date: "+httpDate(x.now)+"\r\n"...)
+	head = append(head, "Date: "+httpDate(time.Now())+"\r\n"...)
 	head = append(head, block[end:]...)
 	length := h.ContentLength()
 	x.readHead(string(head))

@@ -55,7 +55,7 @@ func (h *Handler) purgeOne(ctx context.Context, host, target string) (bool, erro
 	key := &get.cache.Key
 	scattered := len(key.Headers)+len(key.Cookies)+len(key.Session) > 0
 	if scattered || snap.noVarySearch && hasQuery && h.hasSearch(ctx, &parts) {
-		n, err := h.store.PurgeMatching(ctx, false, func(host, target []byte) bool { return sameTarget(host, target, &parts) })
+		n, err := h.purgeScan(ctx, false, func(host, target []byte) bool { return sameTarget(host, target, &parts) })
 		return n > 0, err
 	}
 	return h.purgeKey(ctx, &parts)
@@ -77,7 +77,18 @@ func (h *Handler) purgeKey(ctx context.Context, parts *cache.KeyParts) (bool, er
 		return false, nil
 	}
 	hash := cache.HashKey(text)
-	return h.store.PurgeKey(ctx, cache.KeyName(h.prefix, hash), cache.LeaseName(h.prefix, hash))
+	name := cache.KeyName(h.prefix, hash)
+	found, err := h.store.PurgeKey(ctx, name, cache.LeaseName(h.prefix, hash))
+	h.flights.forget(name)
+	return found, err
+}
+
+// purgeScan purges what matches. The fills under way, of whatever key, have lost their
+// leases then, and nobody who comes later may join them.
+func (h *Handler) purgeScan(ctx context.Context, soft bool, match func(host, target []byte) bool) (purged int, err error) {
+	purged, err = h.store.PurgeMatching(ctx, soft, match)
+	h.flights.forgetAll()
+	return purged, err
 }
 
 // hasSearch says whether the path's responses have a No-Vary-Search, as far as is known.
@@ -109,7 +120,7 @@ func (h *Handler) PurgeMatching(ctx context.Context, pattern string, prefix, sof
 	if slash := strings.IndexByte(pattern, '/'); !anyHost && slash > 0 {
 		pattern = strings.ToLower(pattern[:slash]) + pattern[slash:]
 	}
-	return h.store.PurgeMatching(ctx, soft, func(host, target []byte) bool {
+	return h.purgeScan(ctx, soft, func(host, target []byte) bool {
 		if !anyHost {
 			target = append(bytes.Clone(host), target...)
 		}
@@ -124,19 +135,30 @@ func (h *Handler) PurgeMatching(ctx context.Context, pattern string, prefix, sof
 // variant. It goes through all of Redis.
 func (h *Handler) PurgeExactly(ctx context.Context, host, target string) (purged int, err error) {
 	rawPath, rawQuery, hasQuery := bytes.Cut([]byte(target), []byte{'?'})
-	want, r := canonicalPath(nil, rawPath)
+	path, r := canonicalPath(nil, rawPath)
 	if r != nil {
 		return 0, &refusalError{r}
 	}
-	if hasQuery {
-		if want, r = canonicalQuery(append(want, '?'), rawQuery); r != nil {
-			return 0, &refusalError{r}
-		}
+	query, r := canonicalQuery(nil, rawQuery)
+	if r != nil {
+		return 0, &refusalError{r}
 	}
-	host = strings.ToLower(host)
-	name, _, _ := net.SplitHostPort(host)
-	return h.store.PurgeMatching(ctx, true, func(h, t []byte) bool {
-		return bytes.Equal(t, want) && (string(h) == host || name != "" && string(h) == name && directHost(h))
+	parts := cache.KeyParts{Scope: cache.ScopePublic, Host: bytes.ToLower([]byte(host)), Path: path, Query: query, HasQuery: hasQuery}
+	snap := h.snap.Load()
+	parts.Filter = snap.routeOfGet(&parts).filter
+	key, ok := cache.AppendKey(nil, &parts)
+	if !ok {
+		return 0, nil
+	}
+	// As it stands in keys, where the rule may leave parameters out.
+	_, want, _ := cache.TargetOf(key)
+	every := snap.noVarySearch && hasQuery && h.hasSearch(ctx, &parts)
+	name, _, _ := net.SplitHostPort(string(parts.Host))
+	return h.purgeScan(ctx, true, func(host, t []byte) bool {
+		if string(host) != string(parts.Host) && !(name != "" && string(host) == name && directHost(host)) {
+			return false
+		}
+		return bytes.Equal(t, want) || every && sameTarget(parts.Host, t, &parts)
 	})
 }
 

@@ -250,7 +250,7 @@ func TestSurrogateTagPurgedMeanwhile(t *testing.T) {
 
 // A POST that says that its response is what a GET would give.
 func TestPostAnswersLaterGet(t *testing.T) {
-	r := newRig(t, []proxy.Rule{rule("all", "/**")}, func(w http.ResponseWriter, q *http.Request) {
+	r := newRig(t, []proxy.Rule{rule("all", "/**", func(r *proxy.Rule) { r.Cache.Post = true })}, func(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.Copy(io.Discard, q.Body)
 		if q.URL.Path != "/silent" {
 			w.Header().Set("Content-Location", q.URL.Path)

@@ -28,6 +28,7 @@ func (x *exchange) refresh(s *stored) {
 	ctx := new(fasthttp.RequestCtx)
 	var req fasthttp.Request
 	x.ctx.Request.CopyTo(&req)
+	req.Header.SetMethod(fasthttp.MethodGet) // what is stored is the response to a GET
 	ctx.Init(&req, x.ctx.RemoteAddr(), nil)
 	y := x.h.acquire(ctx)
 	y.snap, y.session, y.background = x.snap, x.session, true
@@ -38,8 +39,9 @@ func (x *exchange) refresh(s *stored) {
 	y.varyName = append(y.varyName[:0], x.varyName...)
 	y.hash, y.scope, y.index, y.stale = x.hash, x.scope, x.index, s
 	y.authorized, y.keyed, y.fwd = x.authorized, true, x.fwd
-	x.h.fills.Go(func() {
-		defer func() { <-x.h.refreshes }()
+	h := x.h // x is another request's by the time the refresh ends
+	h.fills.Go(func() {
+		defer func() { <-h.refreshes }()
 		y.refreshNow()
 	})
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -12,9 +13,24 @@ import (
 // validateStale makes the fill ask whether the stale entry still holds (RFC 9111
 // §4.3.1). Not by the client's own validators: the answer is for all who wait.
 func (x *exchange) validateStale(storing bool) {
-	if x.stale != nil && storing {
+	if x.stale != nil && storing && x.unchanged(x.stale) {
 		x.conds = cache.ConditionsFor(x.stale.header, nil, time.UnixMilli(x.stale.entry.StoredAt))
 	}
+}
+
+// unchanged says whether the entry that was looked up is still what is stored. Asked
+// under the fill lease: a purge between the lookup and the lease took the entry away
+// without touching the lease, which was not there yet, so what is made of the entry
+// would outlive the purge. One after that takes the lease too. The reply that gave the
+// lease came behind the push of any purge before it, so memory knows.
+func (x *exchange) unchanged(s *stored) bool {
+	name := x.redisKey
+	if s.entry.Flags&cache.FlagVariant != 0 {
+		name = cache.AppendVariantName(nil, x.h.prefix, x.hash, cache.HashKey(s.entry.Key))
+	}
+	is := x.load(name)
+	return is != nil && (is == s || is.entry.StoredAt == s.entry.StoredAt && is.entry.FillStart == s.entry.FillStart &&
+		bytes.Equal(is.entry.Header, s.entry.Header) && bytes.Equal(is.entry.Body, s.entry.Body))
 }
 
 // validated deals with a 304: the stale entry is updated and answers (RFC 9111
@@ -46,7 +62,11 @@ func (x *exchange) validated(c *candidate, storing bool) {
 	}
 	x.ctx.Response.Reset()
 	x.serve(s, status)
-	// They came with the 304, for this client, and are not stored.
+	// They came with the 304, for this client. Where cookies are stored, they are in
+	// what was served.
+	if x.route.cache.SetCookie == cache.CookieStore {
+		return
+	}
 	for _, cookie := range cookies {
 		x.ctx.Response.Header.AddBytesV(fasthttp.HeaderSetCookie, cookie)
 	}
@@ -120,6 +140,10 @@ func (x *exchange) headEffect() {
 	var err error
 	if c.lease, err = x.h.store.Begin(context.Background(), x.leaseKey()); c.lease == nil || err != nil {
 		return // a fill is under way, and knows better
+	}
+	if !x.unchanged(old) {
+		x.h.giveBack(c.lease) // purged while the application was asked
+		return
 	}
 	if effect == cache.HeadStale {
 		e := old.entry

@@ -39,7 +39,11 @@ type rig struct {
 	up    upstream.Config
 	// redisTimeout is long by default, since machines that run tests are slow.
 	redisTimeout time.Duration
+	fillTimeout  time.Duration
 	purgeFrom    []string
+	// via, when set, puts something between a pod and Redis: it gets the address of
+	// Redis and gives the one that the pod is to use.
+	via func(addr string) string
 }
 
 type pod struct {
@@ -51,7 +55,7 @@ type pod struct {
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
 	t.Helper()
-	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second}
+	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second, fillTimeout: 10 * time.Second}
 	r.other = redistest.Client(t, r.redis)
 	r.app = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
@@ -71,6 +75,9 @@ func (r *rig) addPod() *pod {
 	r.t.Helper()
 	cfg := redisconn.Default()
 	cfg.URL = "redis://" + r.redis.Addr
+	if r.via != nil {
+		cfg.URL = "redis://" + r.via(r.redis.Addr)
+	}
 	cfg.Timeout = r.redisTimeout
 	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
 	must(r.t, err)
@@ -82,7 +89,7 @@ func (r *rig) addPod() *pod {
 	r.t.Cleanup(func() { _ = up.Close() })
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
 	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
-		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: 10 * time.Second, RetryAfter: time.Second,
+		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
 			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -40,7 +40,7 @@ func decode(v *redisconn.Value, prefix string) *stored {
 	if err := s.entry.Unmarshal(v.Bytes()); err != nil || !s.complete(prefix) {
 		s = nil // a typed nil: known to be unusable
 	}
-	v.SetDecoded(s)
+	v.SetDecoded(s, s.size())
 	return s
 }
 

@@ -9,45 +9,76 @@ import (
 	"github.com/pillion-proxy/pillion/cache"
 )
 
-// storeForGet stores the response to a POST that says, by Content-Location and
-// explicit freshness, that it is what a GET of the target would give (RFC 9110 §9.3.3).
-// When it returns true, the answer is complete.
-func (x *exchange) storeForGet() bool {
-	if string(x.method) != fasthttp.MethodPost || x.status != fasthttp.StatusOK || x.route.cache.Mode == cache.ModeOff ||
-		x.ctx.Response.IsBodyStream() {
+// postForGet forwards a POST whose response may answer later GETs: when it says by
+// Content-Location that it is what a GET of the target would give, and has explicit
+// freshness (RFC 9110 §9.3.3). Marks and lease come first, as with every fill. It is
+// false, with nothing done, when this POST cannot be stored whatever its response.
+func (x *exchange) postForGet() bool {
+	if string(x.method) != fasthttp.MethodPost || !x.postKey() {
 		return false
 	}
-	x.fields = x.fields[:0]
-	for name, value := range x.ctx.Response.Header.All() {
-		x.fields = append(x.fields, cache.Field{Name: name, Value: value})
-	}
-	own := cache.Target{Path: x.path, Query: x.query, HasQuery: x.hasQuery}
-	if !cache.ContentLocationIsTarget(own, x.host, x.fields) || x.readDirectives() != "" || !x.setKey() {
-		return false
-	}
-	// Its own lifetime and nobody else's: what a rule says is about GET.
-	explicit := *x.route
-	explicit.cache.TTL, explicit.cache.DefaultTTL, explicit.cache.Heuristic, explicit.cache.StatusTTL = 0, 0, false, nil
-	x.route = &explicit
-	c := candidate{requested: x.began, received: time.Now()}
-	in := x.decisionInput(&c)
-	d := cache.DecideHead(in)
-	if !d.Store || d.Lifetime <= d.Age {
-		return false
-	}
+	c := candidate{}
 	var ok bool
-	if c.tags, ok = x.tags(); !ok || !x.responseTags(&c) {
+	if c.tags, ok = x.tags(); !ok {
 		return false
 	}
 	var err error
 	if c.lease, err = x.h.store.Begin(context.Background(), x.leaseKey()); c.lease == nil || err != nil {
 		return false // a GET is filling it, and is younger
 	}
-	dep := x.deposit(&c, &d, x.status)
-	if dep == nil {
+	c.requested = time.Now()
+	if !x.forward(true) {
 		x.h.giveBack(c.lease)
+		return true
+	}
+	c.received = time.Now()
+	if !x.keepPost(&c) {
+		x.h.giveBack(c.lease)
+		x.invalidate()
+		x.addStatus(cache.Status{Fwd: cache.FwdMethod, Detail: x.detail})
+	}
+	return true
+}
+
+// postKey builds the key that a GET of the target has. The rule of that GET decides
+// about the rest; it must ask for the same kind of session.
+func (x *exchange) postKey() bool {
+	if x.route.bypass != nil && x.route.bypass.Matches(x.header(), x.query) {
 		return false
 	}
+	get := x.snap.routeOfGet(&cache.KeyParts{Host: x.host, Path: x.path, Query: x.query})
+	if get.session.Mode() != x.route.session.Mode() || get.cache.Mode == cache.ModeOff || x.readDirectives() != "" {
+		return false
+	}
+	// Its own lifetime and nobody else's: what the rule says is about GET.
+	r := *get
+	r.cache.TTL, r.cache.DefaultTTL, r.cache.Heuristic, r.cache.StatusTTL = 0, 0, false, nil
+	x.route = &r
+	return x.setKey()
+}
+
+// keepPost stores the response when it may be stored. The entry takes the place of the
+// one that the POST made obsolete.
+func (x *exchange) keepPost(c *candidate) bool {
+	if x.status != fasthttp.StatusOK || x.ctx.Response.IsBodyStream() {
+		return false
+	}
+	in := x.decisionInput(c)
+	own := cache.Target{Path: x.path, Query: x.query, HasQuery: x.hasQuery}
+	if !cache.ContentLocationIsTarget(own, x.host, x.fields) {
+		return false
+	}
+	d := cache.DecideHead(in)
+	if !d.Store || d.Lifetime <= d.Age || !x.responseTags(c) {
+		return false
+	}
+	dep := x.deposit(c, &d, x.status)
+	if dep == nil {
+		return false
+	}
+	x.fwd = cache.FwdMethod
+	x.invalidateOthers()
+	x.decisionInput(c) // x.fields was used meanwhile
 	x.keepWhole(dep, in)
 	return true
 }

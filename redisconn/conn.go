@@ -57,8 +57,8 @@ type clientBox struct{ rueidis.Client }
 type State struct {
 	// Up is true when Redis answered within the staleness bound.
 	Up bool
-	// Tracking is false when the server has no CLIENT TRACKING: nothing is kept in
-	// memory then.
+	// Tracking is false when the server has no CLIENT TRACKING: then little is kept in
+	// memory, and not for long.
 	Tracking bool
 	// SinceBeat is the age of the last sign of life; negative when there was none.
 	SinceBeat time.Duration
@@ -164,7 +164,7 @@ func (c *Conn) logState(up bool, err error) {
 	case !up:
 		c.log.Warn().Err(err).Str("redis", c.Describe()).Msg("redis is down: public routes go on, protected routes answer 503, queues wait")
 	case c.untracked.Load():
-		c.log.Warn().Str("redis", c.Describe()).Msg("redis is up without CLIENT TRACKING: nothing is kept in memory, every hit asks redis")
+		c.log.Warn().Str("redis", c.Describe()).Msg("redis is up without CLIENT TRACKING: every session check asks redis, and stored responses are kept in memory for max_staleness only")
 	default:
 		c.log.Info().Str("redis", c.Describe()).Msg("redis is up")
 	}
@@ -181,7 +181,7 @@ func (c *Conn) beat() error {
 		err = c.ping()
 	}
 	if errors.Is(err, rueidis.ErrNoCache) && !c.untracked.Load() {
-		c.log.Warn().Err(err).Msg("redis refuses CLIENT TRACKING: going on without memory; let the user run CLIENT TRACKING, or use a server that has it")
+		c.log.Warn().Err(err).Msg("redis refuses CLIENT TRACKING: going on without it; let the user run CLIENT TRACKING, or use a server that has it")
 		c.untracked.Store(true)
 		c.replace(nil)
 		if err = c.open(); err == nil {

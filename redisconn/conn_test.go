@@ -134,7 +134,10 @@ func TestOwnWriteIsSeenAtOnce(t *testing.T) {
 // Readers run all the time while the key is written. A read that begins after a
 // write has returned must never see the value before it.
 func TestReadersNeverGoBackDuringOwnWrites(t *testing.T) {
-	_, c, _ := start(t)
+	// With the default timeout a slow machine gives up on a write that is then done
+	// after the next one: what it wrote is no older value.
+	c := open(t, "redis://"+redistest.Start(t).Addr, func(cfg *redisconn.Config) { cfg.Timeout = 30 * time.Second })
+	eventually(t, "up", c.Up)
 	ctx := context.Background()
 	var mu sync.Mutex
 	written := 0
@@ -371,11 +374,24 @@ func TestUntracked(t *testing.T) {
 		t.Fatalf("got %q expiring %s", v.String(), v.ExpireAt())
 	}
 	if c.Peek([]byte("k"), time.Now()) != nil {
-		t.Fatal("kept in memory without tracking")
+		t.Fatal("what was read with ProbeFirst is kept in memory without tracking")
+	}
+	get(t, c, "k", redisconn.ForgetAbsent)
+	if v := c.Peek([]byte("k"), time.Now()); v == nil || v.String() != "a" {
+		t.Fatal("not kept for a moment")
+	}
+	if c.Peek([]byte("k"), time.Now().Add(time.Second)) != nil {
+		t.Fatal("kept for longer than max_staleness")
 	}
 	m.Set("k", "b")
 	if v := get(t, c, "k", redisconn.ForgetAbsent); v.String() != "b" {
 		t.Fatalf("got %q, want b", v.String())
+	}
+	if _, err := c.Write(context.Background(), "k", func(b rueidis.Builder) rueidis.Completed { return b.Set().Key("k").Value("c").Build() }); err != nil {
+		t.Fatal(err)
+	}
+	if c.Peek([]byte("k"), time.Now()) != nil {
+		t.Fatal("an own write left the old value in memory")
 	}
 }
 

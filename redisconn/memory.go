@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,13 +26,15 @@ const (
 // with a lock each. Its size is bounded; the SIEVE policy evicts: a hit costs one
 // flag, and a scan of keys that are read once does not flush the others.
 type memory struct {
-	seed    maphash.Seed
-	shards  []shard
-	mask    uint64
-	cluster bool
-	current atomic.Pointer[store] // the store that fills memory now; unused on a Cluster
-	evicted atomic.Uint64
-	pushed  atomic.Uint64
+	seed      maphash.Seed
+	shards    []shard
+	mask      uint64
+	cluster   bool
+	untracked store                 // owns what is kept without tracking; never dead
+	current   atomic.Pointer[store] // the store that fills memory now; unused on a Cluster
+	evicted   atomic.Uint64
+	pushed    atomic.Uint64
+	classes   []int // the sizes that the allocator rounds up to
 }
 
 type shard struct {
@@ -52,7 +55,8 @@ func newMemory(limit int64, cluster bool) *memory {
 	for n < maxShards && limit/int64(n*2) >= minShardBytes {
 		n *= 2
 	}
-	m := &memory{seed: maphash.MakeSeed(), shards: make([]shard, n), mask: uint64(n - 1), cluster: cluster}
+	m := &memory{seed: maphash.MakeSeed(), shards: make([]shard, n), mask: uint64(n - 1), cluster: cluster, classes: sizeClasses()}
+	m.untracked.mem = m
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.items = make(map[string]*Value)
@@ -65,17 +69,24 @@ func newMemory(limit int64, cluster bool) *memory {
 
 func (m *memory) shard(key string) *shard { return &m.shards[maphash.String(m.seed, key)&m.mask] }
 
-// get looks a key up without allocating.
+// get looks a key up without allocating, and notes that the value was of use.
 func (m *memory) get(key []byte, now time.Time) *Value {
+	v := m.find(key, now)
+	if v != nil && !v.visited.Load() { // a plain store by every reader would bounce the cache line
+		v.visited.Store(true)
+	}
+	return v
+}
+
+// find is get for who has just read the value from Redis: were that a visit, SIEVE
+// could not tell what is read once from what is read again.
+func (m *memory) find(key []byte, now time.Time) *Value {
 	s := &m.shards[maphash.Bytes(m.seed, key)&m.mask]
 	s.mu.RLock()
 	v := s.items[string(key)]
 	s.mu.RUnlock()
 	if v == nil || v.owner.dead.Load() || now.UnixMilli() >= v.localUntil {
 		return nil
-	}
-	if !v.visited.Load() { // a plain store by every reader would bounce the cache line
-		v.visited.Store(true)
 	}
 	return v
 }
@@ -97,7 +108,7 @@ func (m *memory) flush() {
 
 // put adds a value and evicts until the shard fits its share again.
 func (m *memory) put(v *Value) {
-	v.cost = int64(len(v.key)+len(v.data)) + valueOverhead
+	v.cost = m.allocated(len(v.key)) + m.allocated(len(v.data)) + valueOverhead
 	s := m.shard(v.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,10 +118,7 @@ func (m *memory) put(v *Value) {
 	if v.cost > s.limit/2 {
 		return // it would push out half of what others use
 	}
-	for s.bytes+v.cost > s.limit {
-		s.evict()
-		m.evicted.Add(1)
-	}
+	m.shrink(s, v.cost)
 	s.items[v.key] = v
 	s.bytes += v.cost
 	v.older = s.newest
@@ -123,9 +131,58 @@ func (m *memory) put(v *Value) {
 	}
 }
 
-// valueOverhead is what a value costs beside its key and data: the struct, its
-// place in the map, and the decoded form that users attach.
-const valueOverhead = int64(unsafe.Sizeof(Value{})) + 64 + 320
+// shrink evicts from a locked shard until there is room.
+func (m *memory) shrink(s *shard, room int64) {
+	for s.bytes+room > s.limit {
+		s.evict()
+		m.evicted.Add(1)
+	}
+}
+
+// charge counts the decoded form of a value while that is in memory. Two requests
+// may decode one value at once: the last that is charged is what counts.
+func (m *memory) charge(v *Value, size int) {
+	s := m.shard(v.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.items[v.key] != v {
+		return
+	}
+	grown := int64(size) - v.charged
+	v.charged += grown
+	v.cost += grown
+	s.bytes += grown
+	m.shrink(s, 0)
+}
+
+// valueOverhead is what a value costs beside its key and data: the struct and its
+// place in the map, which is on average two thirds full.
+const valueOverhead = int64(unsafe.Sizeof(Value{})) + 48
+
+// sizeClasses asks the allocator what it rounds small sizes up to: up to an eighth
+// more, which for memory full of values of one size would be an eighth over the limit.
+func sizeClasses() []int {
+	var classes []int
+	for n := 0; n < maxSmall; {
+		n = cap(append([]byte(nil), make([]byte, n+1)...))
+		classes = append(classes, n)
+	}
+	return classes
+}
+
+// From maxSmall on the allocator gives whole pages.
+const (
+	maxSmall = 32 << 10
+	page     = 8 << 10
+)
+
+// allocated gives what n bytes take in memory.
+func (m *memory) allocated(n int) int64 {
+	if i, _ := slices.BinarySearch(m.classes, n); i < len(m.classes) && n > 0 {
+		return int64(m.classes[i])
+	}
+	return int64(n+page-1) / page * page
+}
 
 func (s *shard) remove(v *Value) {
 	delete(s.items, v.key)

@@ -46,7 +46,7 @@ func (c *Conn) Peek(key []byte, now time.Time) *Value {
 func (c *Conn) requestWait() time.Duration { return c.cfg.Timeout - c.cfg.Timeout/10 }
 
 // Get reads the key from Redis (GET, with CLIENT CACHING YES where tracking is on)
-// and keeps it in memory. Callers at the same time share one read. An absent key is
+// and keeps it in memory; without tracking for max_staleness, and not with ProbeFirst. Callers at the same time share one read. An absent key is
 // a Value that does not exist, not an error; any error wraps ErrUnavailable and
 // means that nothing is known, within the configured timeout.
 func (c *Conn) Get(ctx context.Context, key string, mode Mode) (*Value, error) {
@@ -85,7 +85,11 @@ func (c *Conn) Get(ctx context.Context, key string, mode Mode) (*Value, error) {
 func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode Mode) (*Value, error) {
 	c.stats.reads.Add(1)
 	if c.untracked.Load() {
-		return c.readUntracked(ctx, client, key)
+		v, err := c.readUntracked(ctx, client, key)
+		if err == nil && mode != ProbeFirst {
+			c.keepUntracked(v, mode)
+		}
+		return v, err
 	}
 	if mode == ProbeFirst {
 		n, err := client.Do(ctx, client.B().Exists().Key(key).Build()).AsInt64()
@@ -101,7 +105,7 @@ func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode
 		return nil, unavailable(err)
 	}
 	// The same value, or a newer one, so that it is decoded once.
-	if v := c.mem.get([]byte(key), time.Now()); v != nil {
+	if v := c.mem.find([]byte(key), time.Now()); v != nil {
 		return v, nil
 	}
 	v := &Value{key: key}
@@ -132,6 +136,32 @@ func (c *Conn) readUntracked(ctx context.Context, client rueidis.Client, key str
 	}
 	return v, nil
 }
+
+// keepUntracked keeps a value for as long as memory may be stale, when the server does
+// not say what changes: for stored responses and purge marks, never for sessions, which
+// are read with ProbeFirst.
+func (c *Conn) keepUntracked(v *Value, mode Mode) {
+	if !v.exists && mode != RememberAbsent {
+		return
+	}
+	kept := &Value{key: v.key, data: v.data, exists: v.exists, expireAt: v.expireAt, owner: &c.mem.untracked}
+	kept.localUntil = time.Now().Add(c.cfg.MaxStaleness).UnixMilli()
+	if v.expireAt > 0 {
+		kept.localUntil = min(kept.localUntil, v.expireAt)
+	}
+	c.mem.put(kept)
+}
+
+// Forget drops keys from this process's memory, after a change of our own to them. With
+// tracking it has happened already, see Write.
+func (c *Conn) Forget(keys ...string) {
+	for _, key := range keys {
+		c.mem.drop(key)
+	}
+}
+
+// ForgetAll drops everything from this process's memory.
+func (c *Conn) ForgetAll() { c.mem.flush() }
 
 // unavailable makes every failure one kind: the caller does not know. WRONGTYPE,
 // NOAUTH and LOADING are among them; none of them says that the key is absent.

@@ -15,7 +15,8 @@ type Value struct {
 	expireAt   int64 // Unix milliseconds; 0: no expiry
 	localUntil int64 // Unix milliseconds
 	owner      *store
-	cost       int64
+	cost       int64 // under the shard's lock, as charged, newer and older
+	charged    int64 // of cost: the decoded form
 	visited    atomic.Bool
 	newer      *Value
 	older      *Value
@@ -54,4 +55,11 @@ func (v *Value) Decoded() any {
 
 // SetDecoded attaches a decoded form, which lives and dies with the value: a
 // decoded copy beside it could outlive an invalidation. Of several calls, one wins.
-func (v *Value) SetDecoded(d any) { v.decoded.Store(&box{d}) }
+// size is what d costs in bytes beside the value's own: it counts against the limit
+// of memory.
+func (v *Value) SetDecoded(d any, size int) {
+	v.decoded.Store(&box{d})
+	if v.owner != nil {
+		v.owner.mem.charge(v, size+int(unsafe.Sizeof(box{})))
+	}
+}

@@ -23,6 +23,7 @@ func (c *Conn) Write(ctx context.Context, key string, build func(rueidis.Builder
 	return call(c, ctx, c.requestWait(), func(ctx context.Context, client rueidis.Client) (rueidis.RedisMessage, error) {
 		if c.untracked.Load() {
 			msg, err := client.Do(ctx, build(client.B())).ToMessage()
+			c.mem.drop(key)
 			return msg, unavailable(ignoreNil(err))
 		}
 		out := client.DoMulti(ctx, build(client.B()), client.B().Exists().Key(key).Build())

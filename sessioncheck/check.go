@@ -150,7 +150,7 @@ func (c *Checker) session(v *redisconn.Value) *Session {
 	}
 	s, omitted := c.schema.decode(v.Key(), v.String(), v.ExpireAt())
 	c.counters.omitted.Add(uint64(omitted))
-	v.SetDecoded(s)
+	v.SetDecoded(s, s.size())
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -64,12 +65,13 @@ func (p *program) run(ctx context.Context, file string) error {
 	}
 	abs, _ := filepath.Abs(name)
 	log.Info().Str("version", version).Str("config", abs).Int("rules", len(cfg.Rules)).Int("queues", len(cfg.Queues)).Msg("pillion starts")
-	reloads, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { defer close(done); p.reloadOnSignal(reloads, side, file, log) }()
+	background, cancel := context.WithCancel(ctx)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { p.reloadOnSignal(background, side, file, log) })
+	helpers.Go(func() { p.keepMemory(background, int64(cfg.Cache.Memory)) })
 	err = side.Run(ctx)
 	cancel()
-	<-done
+	helpers.Wait()
 	return err
 }
 

@@ -18,6 +18,10 @@ import (
 
 const (
 	sessionTTL = 7 * 24 * time.Hour
+	// markLife is how long a purge mark lives: cache.max_ttl, seven days unless set,
+	// and two days. Not more and not less, since what is left of it tells pillion when
+	// the mark was written.
+	markLife = 9 * 24 * time.Hour
 	// effort is how long the application takes to make a page, as if from a database.
 	effort = 20 * time.Millisecond
 	// maxProduct is the highest id that there is.

@@ -176,7 +176,7 @@ func (a *app) schedule(ctx context.Context, payload string, due time.Time) error
 }
 
 // purge is how an application purges: any new value of the tag's mark will do. It
-// must live longer than any stored page (cache.max_ttl, seven days unless set).
+// must live for markLife.
 func (a *app) purge(ctx context.Context, prefix, tag, value string) error {
-	return a.do(ctx, a.redis.B().Set().Key(prefix+"t:"+tag).Value(value).Ex(8*24*time.Hour).Build())
+	return a.do(ctx, a.redis.B().Set().Key(prefix+"t:"+tag).Value(value).Ex(markLife).Build())
 }

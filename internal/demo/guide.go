@@ -82,7 +82,7 @@ func pageChapters() []chapter {
 			"curl -i PILLION/api/products/999",
 		}},
 		{"A purge is one write to Redis, by whoever changed the product: the next answer is new.", []string{
-			`CLI SET pillion:t:product:7 "$(date +%s%N)" EX 691200`,
+			`CLI SET pillion:t:product:7 "$(date +%s%N)" EX 777600`,
 			"pillion purge --admin ADMIN --tag product:7        # or so",
 			`curl -d '{"tag":"product:7"}' http://ADMIN/purge   # or so`,
 			"curl -i PILLION/api/products/7",

@@ -86,7 +86,8 @@ func (e *embeddedRedis) describe() []string {
 		fmt.Sprintf("built into this program (miniredis) on %s,", e.address),
 		e.why + ".",
 		"It has no CLIENT TRACKING, so this is the untracked mode, which a managed Redis",
-		"without it gets too: pillion keeps nothing in memory, and each hit asks Redis.",
+		"without it gets too: pages stay in memory for a second at most, and each session",
+		"check asks Redis.",
 	}
 }
 

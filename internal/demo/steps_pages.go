@@ -12,7 +12,7 @@ import (
 
 func (t *tour) ready(ctx context.Context, r *report) {
 	s := readReady(ctx, t.http, t.rig.admin)
-	mode := "untracked: nothing in memory, each hit asks Redis"
+	mode := "untracked: hits come from memory for a moment, then Redis is asked"
 	if s.Redis.Tracking {
 		mode = "tracking: hits come from memory"
 	}
@@ -99,7 +99,7 @@ func (t *tour) purgeTag(ctx context.Context, r *report) {
 	r.show(other, http.StatusOK)
 	r.want(old.hit() && other.hit(), "both products must be hits before the purge")
 	err := t.rig.app.purge(ctx, "pillion:", "product:1", rand.Text())
-	r.saw("SET pillion:t:product:1", "a random value, for eight days%s", orError(err))
+	r.saw("SET pillion:t:product:1", "a random value, for nine days%s", orError(err))
 	r.want(err == nil, "the write must succeed")
 	var next answer
 	// With tracking the news has to come from Redis first.

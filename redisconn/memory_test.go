@@ -1,0 +1,95 @@
+package redisconn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fill puts values into memory as the connection does.
+func fill(m *memory, st *store, from, to, size int) {
+	for i := from; i < to; i++ {
+		m.put(&Value{key: fmt.Sprint("k", i), data: strings.Repeat("x", size), exists: true, owner: st, localUntil: 1 << 60})
+	}
+}
+
+func (m *memory) sum() (items int, bytes, costs int64) {
+	for i := range m.shards {
+		s := &m.shards[i]
+		items += len(s.items)
+		bytes += s.bytes
+		for _, v := range s.items {
+			costs += v.cost
+		}
+	}
+	return items, bytes, costs
+}
+
+func TestDecodedFormCountsAgainstTheLimit(t *testing.T) {
+	m := newMemory(1<<20, false)
+	st := &store{mem: m}
+	fill(m, st, 0, 50, 10_000)
+	before, bytes, _ := m.sum()
+	kept := make([]*Value, 0, 50)
+	for _, v := range m.shards[0].items {
+		kept = append(kept, v)
+	}
+	for range 2 { // a value that is decoded twice is charged once
+		for _, v := range kept {
+			v.SetDecoded("decoded", 20_000)
+			if got := v.Decoded(); got != "decoded" {
+				t.Fatalf("decoded form is %v", got)
+			}
+		}
+	}
+	after, grown, costs := m.sum()
+	if after >= before || grown > 1<<20 || grown <= bytes || grown != costs {
+		t.Fatalf("%d values of %d bytes became %d of %d (%d by their own count)", before, bytes, after, grown, costs)
+	}
+	if m.evicted.Load() == 0 {
+		t.Error("no eviction is counted")
+	}
+	for i := range 50 {
+		m.drop(fmt.Sprint("k", i))
+	}
+	if items, bytes, _ := m.sum(); items != 0 || bytes != 0 {
+		t.Fatalf("after everything is dropped: %d items, %d bytes", items, bytes)
+	}
+	kept[0].SetDecoded("later", 1000) // of a value that is gone: costs memory nothing
+	if _, bytes, _ := m.sum(); bytes != 0 {
+		t.Errorf("%d bytes for a value that is gone", bytes)
+	}
+}
+
+// Reading a value from Redis looks it up once, to decode it once. That is no visit:
+// with it, what a scan leaves behind would look as useful as what is read again.
+func TestScanOfWhatIsReadOnceLeavesTheRest(t *testing.T) {
+	m := newMemory(4<<20, false)
+	st := &store{mem: m}
+	fill(m, st, 0, 100, 10_000)
+	now := time.Now()
+	for i := 100; i < 20_000; i++ {
+		fill(m, st, i, i+1, 10_000)
+		m.find([]byte(fmt.Sprint("k", i)), now)
+		if hot := []byte(fmt.Sprint("k", i%100)); m.get(hot, now) == nil {
+			t.Fatalf("%s was evicted by value %d of a scan", hot, i)
+		}
+	}
+}
+
+func TestAllocatedIsWhatTheAllocatorGives(t *testing.T) {
+	m := newMemory(1<<20, false)
+	for n := range 70_000 {
+		if n%97 != 0 && n > 2100 {
+			continue
+		}
+		if want := int64(cap(append([]byte(nil), make([]byte, n)...))); m.allocated(n) != want {
+			t.Fatalf("%d bytes take %d, want %d", n, m.allocated(n), want)
+		}
+	}
+	if !slices.IsSorted(m.classes) {
+		t.Error("size classes are out of order")
+	}
+}
