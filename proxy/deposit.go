@@ -33,7 +33,6 @@ type deposit struct {
 	retention         time.Duration // how long Redis keeps it
 	maxTTL            time.Duration
 	redisDown         bool
-	held              bool // not stored, but no purge had taken the lease
 }
 
 // deposit prepares one from the response's header in x.fields; nil when the request's
@@ -88,15 +87,8 @@ func (dep *deposit) put() (s *stored, stored bool, detail string) {
 	data := cache.Encode(nil, &dep.entry)
 	ttl := dep.retention
 	if ttl <= 0 {
-		// Of no use to who comes later. Those who wait share it if no purge came between:
-		// that all of them asked a slow application again would be the stampede.
-		dep.held = dep.lease != nil
-		if dep.held {
-			held, err := dep.h.store.Holds(context.Background(), dep.lease)
-			dep.held = held && err == nil
-		}
 		dep.h.giveBack(dep.lease)
-		return s, false, ""
+		return s, false, "" // of no use to anybody else
 	}
 	if len(dep.names) == 0 || dep.indexed {
 		stored, detail = dep.write(dep.key, data, ttl)
@@ -164,9 +156,9 @@ func (dep *deposit) indexStands(ctx context.Context) bool {
 }
 
 // shareable gives the entry to those who wait, when no purge can have come between:
-// it was stored or could have been, or Redis is down and no purge was answered.
+// it was stored, or Redis is down and no purge was answered.
 func (dep *deposit) shareable(s *stored, stored bool) *stored {
-	if stored || dep.held || dep.redisDown {
+	if stored || dep.redisDown {
 		return s
 	}
 	return nil
