@@ -29,6 +29,9 @@ type Config struct {
 	// count is learnt from the responses. It costs a look-up for each request with a
 	// query.
 	NoVarySearch bool `yaml:"no_vary_search" env:"NO_VARY_SEARCH"`
+	// StatusKey shows the key in Cache-Status, where it is public and printable. It is
+	// for finding out why two requests do not share an entry.
+	StatusKey bool `yaml:"status_key" env:"STATUS_KEY"`
 	// PurgeFrom lists the networks (CIDR) whose clients may purge a URL with the PURGE
 	// method. Without any, PURGE is a method of the application's.
 	PurgeFrom []string `yaml:"purge_from" env:"PURGE_FROM"`

@@ -19,6 +19,9 @@ var putScript string
 //go:embed lua/release.lua
 var releaseScript string
 
+//go:embed lua/variant.lua
+var variantScript string
+
 //go:embed lua/alias.lua
 var aliasScript string
 
@@ -47,6 +50,7 @@ type Store struct {
 	release *rueidis.Lua
 	renew   *rueidis.Lua
 	alias   *rueidis.Lua
+	variant *rueidis.Lua
 }
 
 // NewStore makes a store. maxTTL is the longest lifetime of an entry: purge marks
@@ -55,7 +59,7 @@ func NewStore(conn Conn, maxTTL time.Duration) *Store {
 	return &Store{
 		conn: conn, maxTTL: maxTTL,
 		put: rueidis.NewLuaScript(putScript), release: rueidis.NewLuaScript(releaseScript),
-		renew: rueidis.NewLuaScript(renewScript), alias: rueidis.NewLuaScript(aliasScript),
+		renew: rueidis.NewLuaScript(renewScript), alias: rueidis.NewLuaScript(aliasScript), variant: rueidis.NewLuaScript(variantScript),
 	}
 }
 
@@ -168,6 +172,20 @@ func (s *Store) PutVariant(ctx context.Context, key string, entry []byte, ttl ti
 		return b.Set().Key(key).Value(rueidis.BinaryString(entry)).Px(max(ttl, time.Millisecond)).Build()
 	})
 	return err
+}
+
+// MaxVariants bounds the variants of one URL that are stored at the same time.
+const MaxVariants = 64
+
+// AllowVariant says whether one more variant may be stored beside those of the same
+// index. primary is the index's key, variant the variant's.
+func (s *Store) AllowVariant(ctx context.Context, primary, variant string, generation uint64) (bool, error) {
+	set := primary + ":v:" + strconv.FormatUint(generation, 36)
+	life := strconv.FormatInt((s.maxTTL + MaxStale).Milliseconds(), 10)
+	n, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		return s.variant.Exec(ctx, c, []string{set}, []string{variant, strconv.Itoa(MaxVariants), life}).AsInt64()
+	})
+	return n == 1, err
 }
 
 // PutAlias stores an entry under a second name, in the slot of its first, as long as

@@ -90,6 +90,17 @@ func (dep *deposit) put() (s *stored, stored bool, detail string) {
 		dep.h.giveBack(dep.lease)
 		return s, false, "" // of no use to anybody else
 	}
+	if len(dep.names) > 0 {
+		ok, err := dep.h.store.AllowVariant(context.Background(), dep.primary, dep.key, dep.generation)
+		if dep.redisDown = err != nil; dep.redisDown || !ok {
+			dep.h.giveBack(dep.lease)
+			detail = detailVariants
+			if dep.redisDown {
+				detail = detailRedisDown
+			}
+			return s, false, detail
+		}
+	}
 	if len(dep.names) == 0 || dep.indexed {
 		stored, detail = dep.write(dep.key, data, ttl)
 		dep.putAlias(stored, data, ttl)
@@ -107,6 +118,9 @@ func (dep *deposit) put() (s *stored, stored bool, detail string) {
 	return s, stored, detail
 }
 
+// detailVariants: the URL has as many variants as it may have.
+const detailVariants = "variants"
+
 // putAlias stores the variant under the name of its language too. Best effort: without
 // it there are fewer hits.
 func (dep *deposit) putAlias(stored bool, data []byte, ttl time.Duration) {
@@ -122,12 +136,7 @@ func (dep *deposit) putAlias(stored bool, data []byte, ttl time.Duration) {
 func (dep *deposit) write(key string, data []byte, ttl time.Duration) (stored bool, detail string) {
 	ctx := context.Background()
 	if dep.replaces {
-		dep.h.giveBack(dep.lease)
-		dep.lease, _ = dep.h.store.Begin(ctx, cache.LeaseName(dep.h.prefix, dep.hash))
-		if dep.lease != nil && !dep.indexStands(ctx) {
-			dep.h.giveBack(dep.lease)
-			dep.lease = nil
-		}
+		dep.takePrimaryLease(ctx)
 	}
 	if dep.lease == nil {
 		if dep.redisDown {
@@ -141,6 +150,29 @@ func (dep *deposit) write(key string, data []byte, ttl time.Duration) (stored bo
 		return false, detailRedisDown
 	}
 	return ok, ""
+}
+
+// takePrimaryLease changes the variant's lease for that of the primary key. It has
+// neither afterwards when a purge, hard or soft, came since the fill began.
+func (dep *deposit) takePrimaryLease(ctx context.Context) {
+	if dep.lease == nil {
+		return
+	}
+	held, err := dep.h.store.Holds(ctx, dep.lease)
+	dep.h.giveBack(dep.lease)
+	if dep.lease = nil; err != nil || !held {
+		dep.redisDown = dep.redisDown || err != nil
+		return
+	}
+	lease, err := dep.h.store.Begin(ctx, cache.LeaseName(dep.h.prefix, dep.hash))
+	if lease == nil || err != nil {
+		return
+	}
+	if !dep.indexStands(ctx) {
+		dep.h.giveBack(lease)
+		return
+	}
+	dep.lease = lease
 }
 
 // indexStands says whether the index that is to be replaced is still the one that the

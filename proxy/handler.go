@@ -34,10 +34,13 @@ type Settings struct {
 	Targets, TagFields []string
 	// NoVarySearch puts No-Vary-Search to use.
 	NoVarySearch bool
+	// StatusKey shows public keys in Cache-Status.
+	StatusKey bool
 	// PurgeFrom lists the networks (CIDR) that may use the PURGE method; with none,
 	// PURGE is the application's.
 	PurgeFrom []string
-	// FillTimeout bounds the wait for another request's fill.
+	// FillTimeout bounds a request's whole wait for the application: for another
+	// request's fill and for its own.
 	FillTimeout time.Duration
 	// RetryAfter is what a 503 tells the client to wait when the session cannot be
 	// checked.
@@ -86,6 +89,7 @@ type snapshot struct {
 	keep               time.Duration
 	targets, tagFields []string
 	noVarySearch       bool
+	statusKey          bool
 	fillTimeout        time.Duration
 	retryAfter         time.Duration
 	access             string
@@ -131,7 +135,7 @@ func (h *Handler) Apply(s Settings) error {
 func compile(s Settings) (*snapshot, error) {
 	snap := &snapshot{
 		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, keep: s.Keep,
-		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, fillTimeout: s.FillTimeout,
+		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey, fillTimeout: s.FillTimeout,
 		retryAfter: s.RetryAfter, access: s.Access,
 	}
 	matches := make([]rules.Match, len(s.Rules))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy"
 )
 
@@ -314,5 +315,29 @@ func TestBypass(t *testing.T) {
 	}
 	if got := p.do(t, "GET", "/x"); got.body != "/x v0" {
 		t.Errorf("without it: %+v", got)
+	}
+}
+
+// A header that clients choose freely cannot fill Redis with variants.
+func TestVariantsAreBounded(t *testing.T) {
+	r := newRig(t, []proxy.Rule{rule("all", "/**", ttl(time.Minute))}, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Vary", "X-Any")
+		io.WriteString(w, q.Header.Get("X-Any"))
+	}, 1)
+	p := r.pods[0]
+	stored := 0
+	for i := range 100 {
+		if strings.Contains(p.do(t, "GET", "/x", "X-Any", fmt.Sprint(i)).cacheStatus(), "stored") {
+			stored++
+		}
+	}
+	if stored != cache.MaxVariants {
+		t.Errorf("%d variants were stored, want %d", stored, cache.MaxVariants)
+	}
+	if got := p.do(t, "GET", "/x", "X-Any", "3"); got.body != "3" || !strings.Contains(got.cacheStatus(), "; hit") {
+		t.Errorf("one of the first: %+v", got)
+	}
+	if got := p.do(t, "GET", "/x", "X-Any", "99"); got.body != "99" || !strings.Contains(got.cacheStatus(), "variants") {
+		t.Errorf("one too many: %+v", got)
 	}
 }

@@ -77,6 +77,9 @@ func (x *exchange) conditions() cache.Header {
 // addStatus appends to Cache-Status (RFC 9211), after what caches behind us said.
 func (x *exchange) addStatus(st cache.Status) {
 	st.Cache = "pillion"
+	if x.snap.statusKey && x.keyed && x.scope == cache.ScopePublic {
+		st.Key = x.keyText
+	}
 	x.scratch = cache.AppendStatus(x.scratch[:0], &st)
 	x.ctx.Response.Header.AddBytesV("Cache-Status", x.scratch)
 }
