@@ -31,7 +31,7 @@ func (x *exchange) logAccess(took time.Duration) {
 	}
 	e = e.Str("client", x.clientAddr().String()).
 		Bytes("method", x.method).Bytes("host", x.host).Bytes("path", x.path).
-		Int("status", x.status).Str("outcome", x.outcome.String()).Dur("took", took)
+		Int("status", x.status).Str("outcome", x.outcome.String()).Dur("took_ms", took)
 	if x.route != nil {
 		e = e.Str("rule", x.route.name)
 	}
