@@ -153,7 +153,7 @@ func settings(cfg Config) proxy.Settings {
 		Server: cfg.Server, Rules: cfg.Rules,
 		MaxObject: int64(cfg.Cache.MaxObject), MaxTTL: cfg.Cache.MaxTTL,
 		Keep: cfg.Cache.Keep, Targets: cfg.Cache.Targets, TagFields: cfg.Cache.TagFields,
-		NoVarySearch: cfg.Cache.NoVarySearch, StatusKey: cfg.Cache.StatusKey, PurgeFrom: cfg.Cache.PurgeFrom,
+		NoVarySearch: cfg.Cache.NoVarySearch, StatusKey: cfg.Cache.StatusKey, UntilClose: cfg.Upstream.UntilClose, PurgeFrom: cfg.Cache.PurgeFrom,
 		FillTimeout: cfg.Upstream.Timeouts.ResponseHeader, RetryAfter: cfg.Session.RetryAfter,
 		Access: cfg.Log.Access,
 	}

@@ -60,6 +60,9 @@ type Input struct {
 	// it is stale or "no-cache", and what has a qualified private or no-cache is
 	// stored without the named fields. Otherwise all of these are refused.
 	Validates bool
+	// Part says that the key is that of a part: it has the request's Range, so that a
+	// 206 is no answer to any other request (RFC 9111 §3.3).
+	Part bool
 	// Targets are the names of the targeted fields that replace Cache-Control here,
 	// the first that is usable (RFC 9213 §2.2).
 	Targets []string
@@ -232,7 +235,7 @@ func (in *Input) forbiddenByRequest() Reason {
 // origin asks for that (§5.2.2.3), and the answer to anybody's request.
 func (in *Input) forbiddenByStatus(d *ResponseDirectives) Reason {
 	switch {
-	case in.Status == 206 || in.Status == 226 || in.isPartOfWhole():
+	case in.Status == 226 || !in.Part && (in.Status == 206 || in.isPartOfWhole()):
 		return ReasonPartial
 	case in.Status < 200 || in.Status > 599 || in.Status == 304 || onlyForItsRequest(in.Status):
 		return ReasonStatus

@@ -305,13 +305,19 @@ func (s *Store) PurgeTag(ctx context.Context, tag string) error {
 	return err
 }
 
-// PurgeKey removes one entry, or the index of its variants, and the lease of a fill
-// that is under way, which then cannot store what it brings (UNLINK). When it
+// PartsKey is the key of the index of the parts (206) that are stored beside an entry,
+// in its slot, and PartsLease that of the lease of their fills.
+func PartsKey(key string) string   { return key + ":r" }
+func PartsLease(key string) string { return key + ":r:l" }
+
+// PurgeKey removes one entry, or the index of its variants, that of its parts, and the
+// leases of fills that are under way, which then cannot store what they bring (UNLINK). When it
 // returns, this process does not serve the entry.
 func (s *Store) PurgeKey(ctx context.Context, key, leaseKey string) (found bool, err error) {
 	msg, err := s.conn.Write(ctx, key, func(b rueidis.Builder) rueidis.Completed {
-		return b.Unlink().Key(key, leaseKey).Build()
+		return b.Unlink().Key(key, leaseKey, PartsKey(key), PartsLease(key)).Build()
 	})
+	s.conn.Forget(PartsKey(key))
 	if err != nil {
 		return false, err
 	}

@@ -25,6 +25,8 @@ type call struct {
 	pool   *sync.Pool
 	stop   func()
 	hint   func(int, *fasthttp.ResponseHeader)
+	// untilClose is upstream.until_close.
+	untilClose bool
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -67,7 +69,7 @@ func (c *call) release() {
 
 // prepare serialises the request.
 func (c *call) prepare(x *exchange, plain bool) error {
-	c.ctx, c.extend = x.ctx, x.snap.server.WriteTimeout
+	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.snap.untilClose
 	c.req.Interim, c.req.HeaderTimeout = nil, 0
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)
@@ -157,9 +159,12 @@ func (c *call) Close() error {
 	return err
 }
 
-// whole says that all of the body was read. One that ends with its connection is
-// never whole: its end cannot be told from a crash of the application.
-func (c *call) whole() bool { return c.body.Complete() && !c.body.CloseDelimited() }
+// whole says that all of the body was read. One that ends with its connection is not,
+// unless upstream.until_close says so: its end cannot be told from a crash of the
+// application.
+func (c *call) whole() bool {
+	return c.body.Complete() && (c.untilClose || !c.body.CloseDelimited())
+}
 
 // bodyReader bounds a client's body, which fasthttp does not do for streams, and
 // moves the read deadline along: a long upload is fine, a stalled one is not.

@@ -34,6 +34,8 @@ type Settings struct {
 	Targets, TagFields []string
 	// NoVarySearch puts No-Vary-Search to use.
 	NoVarySearch bool
+	// UntilClose stores responses that end with their connection.
+	UntilClose bool
 	// StatusKey shows public keys in Cache-Status.
 	StatusKey bool
 	// PurgeFrom lists the networks (CIDR) that may use the PURGE method; with none,
@@ -90,6 +92,7 @@ type snapshot struct {
 	targets, tagFields []string
 	noVarySearch       bool
 	statusKey          bool
+	untilClose         bool
 	fillTimeout        time.Duration
 	retryAfter         time.Duration
 	access             string
@@ -135,7 +138,7 @@ func (h *Handler) Apply(s Settings) error {
 func compile(s Settings) (*snapshot, error) {
 	snap := &snapshot{
 		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, keep: s.Keep,
-		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey, fillTimeout: s.FillTimeout,
+		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey, untilClose: s.UntilClose, fillTimeout: s.FillTimeout,
 		retryAfter: s.RetryAfter, access: s.Access,
 	}
 	matches := make([]rules.Match, len(s.Rules))

@@ -31,6 +31,9 @@ func (x *exchange) lookup() bool {
 	}
 	s, use, fwd := x.find()
 	if s == nil {
+		if x.servePart() {
+			return true
+		}
 		x.fwd = fwd
 		return x.refuseOnlyIfCached()
 	}

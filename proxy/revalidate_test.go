@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"mime"
@@ -191,9 +192,22 @@ func TestRange(t *testing.T) {
 		io.WriteString(w, body)
 	}, 1)
 	p := r.pods[0]
-	// A 206 of the application is passed on and never served as the whole.
-	if got := p.do(t, "GET", "/x", "Range", "bytes=0-1"); got.status != 206 || got.body != "01" {
-		t.Errorf("%+v", got)
+	// A 206 of the application answers the same Range again, and is never served as
+	// the whole, nor for another Range.
+	for _, hit := range []bool{false, true} {
+		if got := p.do(t, "GET", "/x", "Range", "bytes=0-1"); got.status != 206 || got.body != "01" || got.header.Get("Content-Range") != "bytes 0-1/200" ||
+			strings.Contains(got.cacheStatus(), "; hit") != hit {
+			t.Errorf("hit %v: %+v", hit, got)
+		}
+	}
+	if got := p.do(t, "GET", "/x", "Range", "bytes=0-0"); strings.Contains(got.cacheStatus(), "; hit") {
+		t.Errorf("another range: %+v", got)
+	}
+	if _, err := p.handler.PurgeURL(context.Background(), p.addr, "/x"); err != nil {
+		t.Error(err)
+	}
+	if got := p.do(t, "GET", "/x", "Range", "bytes=0-1"); strings.Contains(got.cacheStatus(), "; hit") {
+		t.Errorf("after a purge: %+v", got)
 	}
 	if got := p.do(t, "GET", "/x"); got.status != 200 || got.body != body {
 		t.Errorf("%+v", got)
@@ -236,7 +250,7 @@ func TestRange(t *testing.T) {
 			t.Errorf("part %d: %v %q", i, part.Header, b)
 		}
 	}
-	if n := r.calls.Load(); n != 2 {
+	if n := r.calls.Load(); n != 4 {
 		t.Errorf("%d calls", n)
 	}
 }

@@ -8,6 +8,11 @@ type Config struct {
 	URL string `yaml:"url" env:"URL"`
 	// Timeouts bound the phases of one exchange.
 	Timeouts Timeouts `yaml:"timeouts" envPrefix:"TIMEOUT_"`
+	// UntilClose trusts the end of a connection as the end of a response: one without
+	// a length may be stored, and one with a transfer coding that nobody knows is
+	// passed on as it comes (RFC 9112 §6.3). Off, since a crash of the application
+	// looks the same.
+	UntilClose bool `yaml:"until_close" env:"UNTIL_CLOSE"`
 	// MaxConnections bounds the open connections to the application. A request
 	// that finds none free waits for one, at most Timeouts.Connect.
 	MaxConnections int `yaml:"max_connections" env:"MAX_CONNECTIONS"`

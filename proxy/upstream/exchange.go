@@ -141,7 +141,7 @@ func (x *exchange) receive(h *fasthttp.ResponseHeader) error {
 // readHead waits for one complete head and returns its length; its bytes stay in
 // the buffer.
 func (x *exchange) readHead() (int, error) {
-	x.hd.reset()
+	x.hd.reset(x.c.cfg.UntilClose)
 	limit := x.c.opt.maxHead
 	for {
 		b, _ := x.cn.br.Peek(x.cn.br.Buffered())
@@ -170,9 +170,11 @@ func (x *exchange) readHead() (int, error) {
 // belongs to this connection and not to the message.
 func (x *exchange) load(n int, h *fasthttp.ResponseHeader) error {
 	br := x.cn.br
-	if x.hd.trailer {
+	if x.hd.trailer || x.hd.unknown {
 		b, _ := br.Peek(n)
-		void := cutTrailer(b)
+		void := cutFields(b, func(name []byte) bool {
+			return equalFold(name, "trailer") || x.hd.unknown && equalFold(name, "transfer-encoding")
+		})
 		_, _ = br.Discard(void)
 		n -= void
 	}

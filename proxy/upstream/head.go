@@ -22,9 +22,11 @@ type head struct {
 	chunked bool
 	close   bool // Connection: close
 	trailer bool // a Trailer field is present
+	lenient bool // Config.UntilClose
+	unknown bool // a transfer coding that nobody knows: the body ends with the connection
 }
 
-func (h *head) reset() { *h = head{length: -1} }
+func (h *head) reset(lenient bool) { *h = head{length: -1, lenient: lenient} }
 
 // feed reads the complete lines of b. It returns the length of the head once it
 // is complete, else 0.
@@ -144,8 +146,11 @@ func (h *head) contentLength(v []byte) error {
 }
 
 func (h *head) transferEncoding(v []byte) error {
-	if h.chunked {
+	if h.chunked || h.unknown {
 		return bad("two Transfer-Encoding fields")
+	}
+	if h.unknown = h.lenient && isToken(v) && !registeredCoding(v); h.unknown {
+		return nil
 	}
 	if !equalFold(v, "chunked") {
 		return bad("Transfer-Encoding %q: only chunked is understood", snippet(v))
@@ -154,12 +159,23 @@ func (h *head) transferEncoding(v []byte) error {
 	return nil
 }
 
+// registeredCoding names the transfer codings that mean something (RFC 9112 §7): what
+// is in them cannot be passed on as if it were not.
+func registeredCoding(v []byte) bool {
+	for _, name := range [...]string{"chunked", "gzip", "x-gzip", "compress", "x-compress", "deflate", "identity", "trailers"} {
+		if equalFold(v, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // consistent checks what only the whole head shows.
 func (h *head) consistent() error {
 	switch {
-	case h.chunked && h.length >= 0:
+	case (h.chunked || h.unknown) && h.length >= 0:
 		return bad("Content-Length beside Transfer-Encoding")
-	case h.chunked && h.http10:
+	case (h.chunked || h.unknown) && h.http10:
 		return bad("Transfer-Encoding in an HTTP/1.0 response")
 	}
 	return nil
@@ -179,15 +195,15 @@ func (h *head) keepAlive() bool {
 	return h.status != 204 || (!h.chunked && h.length <= 0)
 }
 
-// cutTrailer moves the head without its Trailer fields to the end of b and
+// cutFields moves the head without the fields to drop to the end of b and
 // returns how many bytes at the start are now void. The fields announce what this
 // client drops, and fasthttp refuses the response when they name certain fields.
-func cutTrailer(b []byte) int {
+func cutFields(b []byte, drop func(name []byte) bool) int {
 	kept := make([]byte, 0, len(b))
 	for rest := b; len(rest) > 0; {
 		n := bytes.IndexByte(rest, '\n') + 1
 		name, _, _ := bytes.Cut(rest[:n], []byte{':'})
-		if !equalFold(bytes.TrimRight(name, " "), "trailer") {
+		if !drop(bytes.TrimRight(name, " ")) {
 			kept = append(kept, rest[:n]...)
 		}
 		rest = rest[n:]
