@@ -160,17 +160,21 @@ func (x *exchange) keepStream(dep *deposit, stream *call) {
 				f = nil
 			}
 		}
-		body, whole := sp.fill(stream, func() { end(nil) })
-		whole = whole && stream.whole()
+		stored := false
+		sp.fill(stream, func() { end(nil) }, func(body []byte) {
+			if !stream.whole() {
+				return
+			}
+			// Before readers see the end: who has the whole answer finds it stored.
+			dep.entry.Body, stored = body, true
+			s, ok, _ := dep.put()
+			end(dep.shareable(s, ok))
+		})
 		_ = stream.Close()
-		if !whole {
+		if !stored {
 			end(nil)
 			h.giveBack(dep.lease)
-			return
 		}
-		dep.entry.Body = body
-		s, ok, _ := dep.put()
-		end(dep.shareable(s, ok))
 	})
 	x.addStatus(cache.Status{Fwd: x.fwd, FwdStatus: x.status, Stored: size >= 0, Detail: x.detail}) // without a length it may yet be too large
 }

@@ -38,19 +38,22 @@ func newSpool(max int, hint int64) *spool {
 	return s
 }
 
-// fill copies src into the spool until its end, and gives the body when all of it is
-// kept. overflow is called once, when the bound is passed.
-func (s *spool) fill(src io.Reader, overflow func()) (body []byte, whole bool) {
+// fill copies src into the spool until its end. overflow is called once, when the bound
+// is passed; complete gets the body when all of it is kept, before readers see the end.
+func (s *spool) fill(src io.Reader, overflow func(), complete func(body []byte)) {
 	chunk := make([]byte, 32<<10)
 	for {
 		n, err := src.Read(chunk)
 		if n > 0 && !s.append(chunk[:n], overflow) {
 			s.end(errSpoolCut)
-			return nil, false
+			return
 		}
 		if err != nil {
+			if err == io.EOF && s.base == 0 {
+				complete(s.buf)
+			}
 			s.end(err)
-			return s.buf, err == io.EOF && s.base == 0
+			return
 		}
 	}
 }

@@ -153,8 +153,12 @@ func (c *Conn) keepUntracked(v *Value, mode Mode) {
 }
 
 // Forget drops keys from this process's memory, after a change of our own to them. With
-// tracking it has happened already, see Write.
+// tracking it does nothing: it has happened already, see Write, and what is there now may
+// be new.
 func (c *Conn) Forget(keys ...string) {
+	if c.Tracking() {
+		return
+	}
 	for _, key := range keys {
 		c.mem.drop(key)
 	}
