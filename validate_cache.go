@@ -135,7 +135,7 @@ func (v *validator) statusTTL(key string, status int, ttl time.Duration) {
 	case status < 200 || status > 599:
 		v.add(key, "", "is not a status from 200 to 599", "write the status of a final response, such as 404")
 	case neverStored(status):
-		v.add(key, "", "has a status that is never stored", "remove it")
+		v.add(key, "", "has a status that it cannot give a lifetime", "remove it")
 	}
 }
 

@@ -90,8 +90,8 @@ func Heuristic(h Header, d *ResponseDirectives, status int, received time.Time) 
 }
 
 // HeuristicallyCacheable reports whether a status may be given a heuristic
-// lifetime (RFC 9110 §15.1). 206 is among them and left out: a part is never
-// stored here.
+// lifetime (RFC 9110 §15.1). 206 is among them and left out: a part is stored
+// with an explicit lifetime only.
 func HeuristicallyCacheable(status int) bool {
 	switch status {
 	case 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501:

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type watchedStore struct {
 	*redisconn.Conn
 	down        atomic.Bool
+	expireDown  atomic.Bool // only renewals fail
 	gets        atomic.Int64
 	expires     atomic.Int64
 	expiredKeys atomic.Int64
@@ -54,7 +55,7 @@ func (s *watchedStore) Expire(ctx context.Context, keys []string, ttl time.Durat
 	s.expires.Add(1)
 	s.expiredKeys.Add(int64(len(keys)))
 	s.lastTTL.Store(int64(ttl))
-	if s.down.Load() {
+	if s.down.Load() || s.expireDown.Load() {
 		return errDown
 	}
 	return s.Conn.Expire(ctx, keys, ttl)
