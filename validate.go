@@ -130,6 +130,7 @@ func (v *validator) sizeBetween(key string, s, low, high units.Size) {
 
 func (v *validator) server() {
 	s := v.cfg.Server
+	v.positive("server.header_timeout", s.HeaderTimeout)
 	v.positive("server.read_timeout", s.ReadTimeout)
 	v.notNegative("server.write_timeout", s.WriteTimeout)
 	v.positive("server.idle_timeout", s.IdleTimeout)
@@ -138,6 +139,8 @@ func (v *validator) server() {
 	// The server keeps a whole body in an int, and holds some of it in memory.
 	v.sizeBetween("server.max_body", s.MaxBody, units.KiB, 1024*units.GiB)
 	v.between("server.max_connections", s.MaxConnections, 1, 1<<20)
+	v.between("server.max_requests", s.MaxRequests, 0, 1<<30)
+	v.notNegative("server.max_connection_age", s.MaxConnectionAge)
 	for i, p := range s.TrustedProxies {
 		v.network(v.element("server.trusted_proxies", i), p)
 	}

@@ -13,14 +13,30 @@ func (h *Handler) finish(x *exchange) {
 		h.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a request handler panicked")
 		x.outcome = outcomeError
 		x.problem(fasthttp.StatusInternalServerError, "An internal error occurred.", "")
-		x.ctx.SetConnectionClose()
+		x.closeAfter()
 	}
+	x.setOut()
+	x.settleConnection()
 	took := time.Since(x.began)
 	h.stats.count(x.shard, x.outcome, x.status, took)
 	if x.snap.access == "all" || x.snap.access == "errors" && x.status >= 500 {
 		x.logAccess(took)
 	}
 	h.release(x)
+}
+
+// settleConnection decides whether the client's connection goes on: not after a body
+// that nobody read and that is too long to be read for nothing. While a response
+// streams, its request may still be arriving; then wire decides afterwards.
+func (x *exchange) settleConnection() {
+	w := x.wire
+	switch {
+	case w == nil:
+	case w.Body().MustClose() && x.ctx.Response.BodyStream() == nil:
+		x.closeAfter()
+	case w.Expired(x.now):
+		x.ctx.SetConnectionClose()
+	}
 }
 
 // logAccess writes one line. The session stands in it as a hash only.

@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
 // call is one exchange with the application. It lives until the response body has
@@ -22,6 +23,7 @@ type call struct {
 	body   *upstream.Body
 	ctx    *fasthttp.RequestCtx
 	extend time.Duration
+	out    outgoing
 	pool   *sync.Pool
 	stop   func()
 	hint   func(int, *fasthttp.ResponseHeader)
@@ -34,10 +36,7 @@ type call struct {
 
 func newCall(pool *sync.Pool) *call {
 	c := &call{pool: pool}
-	c.stop = func() {
-		// The rest of the upload is not wanted: end a read that waits for it.
-		_ = c.ctx.SetReadDeadline(time.Unix(1, 0))
-	}
+	c.stop = c.stopBody
 	c.hint = c.interim
 	return c
 }
@@ -57,12 +56,28 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 			head = appendLine(head, name, value)
 		}
 	}
-	// Straight to the connection: the server writes when the handler has returned.
-	_, _ = c.ctx.Conn().Write(append(head, '\r', '\n')) // a client that has gone is noticed later
+	head = append(head, '\r', '\n')
+	// Straight to the connection: the server writes when the handler has returned. A
+	// client that has gone is noticed later.
+	if w, ok := c.ctx.Conn().(*wire.Conn); ok {
+		_ = w.WriteInterim(head)
+		return
+	}
+	_, _ = c.ctx.Conn().Write(head)
+}
+
+// stopBody ends a read that waits for the rest of an upload that is not wanted.
+func (c *call) stopBody() {
+	if c.in.wire != nil {
+		c.in.wire.Stop()
+		return
+	}
+	_ = c.ctx.SetReadDeadline(time.Unix(1, 0))
 }
 
 func (c *call) release() {
 	c.body, c.ctx = nil, nil
+	c.out = outgoing{}
 	c.in = bodyReader{}
 	c.pool.Put(c)
 }
@@ -87,12 +102,20 @@ func (c *call) prepare(x *exchange, plain bool) error {
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), size, 10), '\r', '\n')
 	case size < 0:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	case x.hasKind(kindLength) || expectsBody(x.method):
+	case x.hasLength() || expectsBody(x.method):
 		b = append(b, "Content-Length: 0\r\n"...)
 	}
 	c.head = append(b, '\r', '\n')
 	c.req.Head, c.req.HeadMethod, c.req.Replayable = c.head, x.isHead(), x.idempotent()
 	return nil
+}
+
+// hasLength says whether the client gave a Content-Length, if of 0.
+func (x *exchange) hasLength() bool {
+	if x.wire != nil {
+		return x.wire.Request().HasLength
+	}
+	return x.hasKind(kindLength)
 }
 
 // expectsBody names the methods that say Content-Length: 0 when they have no body
@@ -109,17 +132,17 @@ func expectsBody(method []byte) bool {
 // for none, -1 when it is not known.
 func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
 	c.req.Body, c.req.BodySize, c.req.StopBody = nil, 0, nil
-	size = int64(x.ctx.Request.Header.ContentLength())
-	if x.chunked {
-		size = -1
-	} else if size <= 0 {
+	if size = x.size; size == 0 {
 		return 0, nil
 	}
 	limit := int64(x.snap.server.MaxBody)
 	if size > limit {
 		return 0, &refuseBody
 	}
-	if stream := x.ctx.RequestBodyStream(); stream != nil {
+	if x.wire != nil {
+		c.in = bodyReader{r: x.wire.Body(), wire: x.wire.Body(), left: limit}
+		c.req.StopBody = c.stop
+	} else if stream := x.ctx.RequestBodyStream(); stream != nil {
 		c.in = bodyReader{r: stream, left: limit, ctx: x.ctx, timeout: x.snap.server.ReadTimeout}
 		c.req.StopBody = c.stop
 	} else { // a server that reads bodies whole
@@ -140,6 +163,15 @@ func (c *call) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// sendBy has the body sent by o.
+func (c *call) sendBy(o outgoing) { c.out, c.extend = o, 0 }
+
+// SupportsBodyWriteTo and WriteTo are what fasthttp asks for.
+func (c *call) SupportsBodyWriteTo() bool { return c.out.conn != nil }
+
+// WriteTo sends the body to the client, not to fasthttp's writer, which is empty.
+func (c *call) WriteTo(io.Writer) (int64, error) { return c.out.send(c) }
 
 // detach takes the body away from the response, whose next Close of it does nothing.
 func (c *call) detach() { c.detached, c.ctx = true, nil }
@@ -170,6 +202,7 @@ func (c *call) whole() bool {
 // moves the read deadline along: a long upload is fine, a stalled one is not.
 type bodyReader struct {
 	r       io.Reader
+	wire    *wire.Body // r, when this package's own server reads it: it has deadlines of its own
 	left    int64
 	ctx     *fasthttp.RequestCtx
 	timeout time.Duration

@@ -23,8 +23,9 @@ type Rule struct {
 
 // ServerConfig bounds what a client may do.
 type ServerConfig struct {
-	// ReadTimeout bounds the wait for a request's header, and then for each part of
-	// its body.
+	// HeaderTimeout bounds the wait for a request's header, from its first byte.
+	HeaderTimeout time.Duration `yaml:"header_timeout" env:"HEADER_TIMEOUT"`
+	// ReadTimeout bounds the wait for each part of a request's body.
 	ReadTimeout time.Duration `yaml:"read_timeout" env:"READ_TIMEOUT"`
 	// WriteTimeout bounds the writing of a response, or of each part of one that is
 	// streamed; 0 is no bound.
@@ -37,6 +38,11 @@ type ServerConfig struct {
 	MaxBody units.Size `yaml:"max_body" env:"MAX_BODY"`
 	// MaxConnections bounds the open client connections.
 	MaxConnections int `yaml:"max_connections" env:"MAX_CONNECTIONS"`
+	// MaxRequests bounds the requests on one client connection; 0 is no bound.
+	MaxRequests int `yaml:"max_requests" env:"MAX_REQUESTS"`
+	// MaxConnectionAge closes a client connection with the answer to the first request
+	// after this time; 0 is no bound.
+	MaxConnectionAge time.Duration `yaml:"max_connection_age" env:"MAX_CONNECTION_AGE"`
 	// ShutdownTimeout bounds the drain after a stop: requests and deliveries in
 	// flight may finish.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT"`
@@ -49,6 +55,7 @@ type ServerConfig struct {
 // DefaultServer gives the settings that apply where the user sets none.
 func DefaultServer() ServerConfig {
 	return ServerConfig{
+		HeaderTimeout:   10 * time.Second,
 		ReadTimeout:     60 * time.Second,
 		WriteTimeout:    60 * time.Second,
 		IdleTimeout:     75 * time.Second,

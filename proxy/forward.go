@@ -8,6 +8,7 @@ import (
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
 // buildHead appends the request head for the application, up to the framing fields.
@@ -128,7 +129,7 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 }
 
 func (x *exchange) scheme() string {
-	if x.ctx.IsTLS() {
+	if x.ctx.IsTLS() || x.wire != nil && x.wire.IsTLS() {
 		return "https"
 	}
 	return "http"
@@ -181,11 +182,15 @@ func (x *exchange) forward(plain bool) bool {
 
 func (x *exchange) forwardFailed(err error) {
 	var r *refusalError
+	var unread *wire.Refusal // the client's body is malformed, or did not come
 	failure := cache.FailureConnect
 	status, detail := fasthttp.StatusBadGateway, "The application did not give a valid response."
 	switch {
 	case errors.As(err, &r):
 		x.refuse(r.refusal)
+		return
+	case errors.As(err, &unread):
+		x.refuse(&refusal{unread.Status, unread.Reason, unread.Detail})
 		return
 	case errors.Is(err, errBodyTooLarge):
 		x.refuse(&refuseBody)
@@ -211,8 +216,8 @@ func (x *exchange) forwardFailed(err error) {
 	}
 	x.outcome = outcomeError
 	x.problem(status, detail, extra)
-	if x.chunked || x.ctx.Request.Header.ContentLength() > 0 {
-		x.ctx.SetConnectionClose() // how much of the body was read is not certain
+	if x.size != 0 {
+		x.closeAfter() // how much of the body was read is not certain
 	}
 }
 

@@ -70,6 +70,7 @@ type Handler struct {
 	prefix    string
 	pool      sync.Pool
 	calls     sync.Pool
+	pieces    sync.Pool // of *piece
 	flights   flights
 	tunnels   tunnels
 	fills     sync.WaitGroup // goroutines that collect bodies or refresh

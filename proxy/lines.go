@@ -30,6 +30,7 @@ const (
 	kindRange
 	kindUpgrade
 	kindPrecondition // If-Match, If-Unmodified-Since
+	kindTwin         // a framing field with underscores: CGI-like servers cannot tell the two apart
 )
 
 // kindOf classifies a field name. An underscore counts as a hyphen for the fields
@@ -45,6 +46,8 @@ func kindOf(name []byte) kind {
 		switch {
 		case foldEqual(name, "connection"):
 			return kindConnection
+		case foldEqual(name, "content_length"):
+			return kindTwin
 		case foldEqual(name, "content-length"):
 			return kindLength
 		case foldEqual(name, "cache-control"):
@@ -78,6 +81,8 @@ func kindOf(name []byte) kind {
 			return kindHop
 		case foldEqual(name, "transfer-encoding"):
 			return kindCoding
+		case foldEqual(name, "transfer_encoding"):
+			return kindTwin
 		}
 	case 'u':
 		return only(name, "upgrade", kindUpgrade)

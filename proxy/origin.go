@@ -95,7 +95,7 @@ func (x *exchange) takeBody(c *call) error {
 		resp.SkipBody = x.isHead()
 		return c.Close()
 	}
-	if size < 0 && !x.ctx.Request.Header.IsHTTP11() {
+	if size < 0 && x.wire == nil && !x.ctx.Request.Header.IsHTTP11() {
 		return x.bufferAll(c)
 	}
 	if size > 0 && size <= bufferUpTo {
@@ -107,7 +107,7 @@ func (x *exchange) takeBody(c *call) error {
 	return nil
 }
 
-// bufferAll holds a body without a length for a client that knows no chunked coding.
+// bufferAll is for a server that is not this package's: it holds a body without a length for a client that knows no chunked coding.
 func (x *exchange) bufferAll(c *call) error {
 	n, err := io.CopyN(x.ctx.Response.BodyWriter(), c.body, bufferForHTTP10+1)
 	switch {

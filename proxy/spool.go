@@ -96,7 +96,16 @@ type spoolReader struct {
 	pins   bool
 	ctx    *fasthttp.RequestCtx
 	extend time.Duration
+	out    outgoing
 }
+
+func (r *spoolReader) sendBy(o outgoing) { r.out, r.extend = o, 0 }
+
+// SupportsBodyWriteTo and WriteTo are what fasthttp asks for.
+func (r *spoolReader) SupportsBodyWriteTo() bool { return r.out.conn != nil }
+
+// WriteTo sends the body to the client, not to fasthttp's writer, which is empty.
+func (r *spoolReader) WriteTo(io.Writer) (int64, error) { return r.out.send(r) }
 
 // Read waits for bytes that the reader has not had. Each wait is bounded by the
 // application's own idle timeout, which ends the spool.

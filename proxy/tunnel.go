@@ -70,8 +70,8 @@ func (h *Handler) Close() {
 // and can have it. An Upgrade field that Connection does not name is ignored.
 func (x *exchange) wantsTunnel() bool {
 	_, socket := x.h.origin.(*upstreamOrigin)
-	return socket && x.upgrade && x.isGet() && x.ctx.Request.Header.IsHTTP11() && !x.chunked &&
-		x.ctx.Request.Header.ContentLength() <= 0 && x.ctx.Request.Header.ConnectionUpgrade()
+	return socket && x.upgrade && x.isGet() && x.ctx.Request.Header.IsHTTP11() && x.size == 0 &&
+		x.ctx.Request.Header.ConnectionUpgrade()
 }
 
 // upgradeTo sends the request on a connection of its own, which never goes back to
@@ -120,6 +120,9 @@ func (x *exchange) hijack(app net.Conn) {
 	x.status = fasthttp.StatusSwitchingProtocols
 	h.ResetConnectionClose()
 	h.Set(fasthttp.HeaderConnection, "Upgrade")
+	if x.wire != nil {
+		x.wire.Raw()
+	}
 	x.ctx.Hijack(func(client net.Conn) {
 		t := &tunnel{client: client, app: app}
 		if !tunnels.add(t) {

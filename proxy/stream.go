@@ -1,0 +1,141 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/wire"
+)
+
+const (
+	smallPiece = 4 << 10 // what an event stream that idles holds
+	largePiece = 64 << 10
+	// chunkRoom is the room for the size line of a chunk before its data, and for the
+	// CR LF after it.
+	chunkRoom = len("10000\r\n")
+)
+
+// outgoing sends a response body that streams: each part is written when it is there.
+// fasthttp alone would hold the parts of a body with a length back until its buffer is
+// full. It writes to the connection itself, which is right only once fasthttp has
+// flushed the head.
+type outgoing struct {
+	conn    *wire.Conn // nil: fasthttp sends
+	pool    *sync.Pool // of *piece, large ones
+	timeout time.Duration
+	chunked bool
+}
+
+type piece [chunkRoom + largePiece + len("\r\n")]byte
+
+// streamed is a response body that can be sent by outgoing.
+type streamed interface {
+	io.ReadCloser
+	sendBy(outgoing)
+}
+
+// setOut arranges for the response, when it streams, to be sent part by part.
+func (x *exchange) setOut() {
+	resp := &x.ctx.Response
+	if x.wire == nil || !resp.IsBodyStream() || resp.SkipBody {
+		return
+	}
+	body, ok := resp.BodyStream().(streamed)
+	if !ok {
+		return
+	}
+	o := outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout, chunked: resp.Header.ContentLength() < 0}
+	if o.chunked && !x.ctx.Request.Header.IsHTTP11() {
+		x.sendUntilClose(body, o)
+		return
+	}
+	resp.ImmediateHeaderFlush = true
+	body.sendBy(o)
+}
+
+// sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body
+// whose length is not known: its end is the end of the connection (RFC 9112 §6.3). One
+// that is cut short ends with a reset, so that it is not taken for the whole.
+func (x *exchange) sendUntilClose(body streamed, o outgoing) {
+	h := &x.ctx.Response.Header
+	h.Del(fasthttp.HeaderTransferEncoding)
+	h.SetContentLength(-2)
+	o.chunked = false
+	_ = o.extend()
+	_, err := o.conn.Write(h.Header())
+	if err == nil {
+		body.sendBy(outgoing{}) // its own deadlines are not needed
+		_, err = o.send(body)
+	}
+	if err != nil {
+		o.conn.Abort()
+	}
+	_ = x.ctx.Response.CloseBodyStream()
+	x.ctx.HijackSetNoResponse(true)
+	x.ctx.Hijack(func(net.Conn) {})
+}
+
+// send copies the body to the connection until its end.
+func (o *outgoing) send(body io.Reader) (total int64, err error) {
+	var small [chunkRoom + smallPiece + len("\r\n")]byte
+	var large *piece
+	buf := small[:]
+	defer func() {
+		if large != nil {
+			o.pool.Put(large)
+		}
+	}()
+	for {
+		n, err := body.Read(buf[chunkRoom : len(buf)-len("\r\n")])
+		if n > 0 {
+			total += int64(n)
+			if err := o.write(buf, n); err != nil {
+				return total, err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return total, nil
+		case err != nil:
+			return total, err
+		case large == nil && n == smallPiece:
+			large, _ = o.pool.Get().(*piece)
+			if large == nil {
+				large = new(piece)
+			}
+			buf = large[:]
+		case large != nil && n < smallPiece/2:
+			o.pool.Put(large)
+			large, buf = nil, small[:]
+		}
+	}
+}
+
+// write sends the n bytes at buf[chunkRoom:], in one write with their framing.
+func (o *outgoing) write(buf []byte, n int) error {
+	start, end := chunkRoom, chunkRoom+n
+	if o.chunked {
+		var size [8]byte
+		line := append(strconv.AppendInt(size[:0], int64(n), 16), '\r', '\n')
+		start -= copy(buf[chunkRoom-len(line):], line)
+		end += copy(buf[end:], "\r\n")
+	}
+	if err := o.extend(); err != nil {
+		return err
+	}
+	_, err := o.conn.Write(buf[start:end])
+	return err
+}
+
+// extend moves the write deadline along: a long download is fine, a stalled one is not.
+func (o *outgoing) extend() error {
+	if o.timeout <= 0 {
+		return nil
+	}
+	return o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
+}
