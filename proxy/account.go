@@ -26,16 +26,19 @@ func (h *Handler) finish(x *exchange) {
 }
 
 // settleConnection decides whether the client's connection goes on: not after a body
-// that nobody read and that is too long to be read for nothing. While a response
-// streams, its request may still be arriving; then wire decides afterwards.
+// that nobody read and that is too long to be read for nothing, nor after an answer
+// that came before the whole request had.
 func (x *exchange) settleConnection() {
 	w := x.wire
-	switch {
-	case w == nil:
-	case w.Body().MustClose() && x.ctx.Response.BodyStream() == nil:
-		x.closeAfter()
-	case w.Expired(x.now):
+	if w == nil || x.status == fasthttp.StatusSwitchingProtocols {
+		return
+	}
+	if w.Expired(x.now) {
 		x.ctx.SetConnectionClose()
+	}
+	// While a response streams its request may still be read: only Complete may be asked.
+	if !w.Body().Complete() && (x.ctx.Response.IsBodyStream() || w.Body().MustClose()) {
+		x.closeAfter()
 	}
 }
 

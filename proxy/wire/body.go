@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,13 +15,14 @@ var errStopped = errors.New("the rest of the request body is not wanted")
 const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 
 // Body reads the body of one request. It is not safe for concurrent use, apart from
-// Stop. It lives in its Conn.
+// Stop and Complete. It lives in its Conn.
 type Body struct {
 	c    *Conn
 	dec  chunked
-	size int64 // -1: chunked
-	left int64 // of a body with a length
-	err  error // what Read gives from now on
+	size int64       // -1: chunked
+	left int64       // of a body with a length
+	err  error       // what Read gives from now on
+	all  atomic.Bool // Read has seen the end
 
 	mu      sync.Mutex // orders Stop and the deadlines of Read
 	stopped bool
@@ -28,6 +30,7 @@ type Body struct {
 
 func (b *Body) begin(m *Message) {
 	b.size, b.left, b.err = m.Size, m.Size, nil
+	b.all.Store(m.Size == 0)
 	b.mu.Lock()
 	b.stopped = false
 	b.mu.Unlock()
@@ -43,8 +46,9 @@ func (b *Body) begin(m *Message) {
 // io.EOF. They are valid until the next request.
 func (b *Body) Trailers() []byte { return b.dec.trailers }
 
-// Complete says that all of the body was read.
-func (b *Body) Complete() bool { return b.err == io.EOF }
+// Complete says that all of the body was read. It may be called while another
+// goroutine reads.
+func (b *Body) Complete() bool { return b.all.Load() }
 
 // MustClose says that the connection cannot be used again as things are: the rest of
 // the body is too long to be read for nothing, or may never come.
@@ -69,6 +73,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	if b.ended() {
 		err = io.EOF
+		b.all.Store(true)
 	}
 	if b.err = err; n > 0 {
 		return n, nil
