@@ -157,7 +157,7 @@ func (b *Body) fail(err error) {
 	case truncated(err) == io.ErrUnexpectedEOF:
 		b.err = io.ErrUnexpectedEOF
 	case isTimeout(err):
-		b.err = c.fail(b.ctx, ErrTimeout, fmt.Sprintf("no bytes of the body for %v (upstream.timeouts.idle)", c.cfg.Timeouts.Idle), nil)
+		b.err = c.fail(b.ctx, ErrTimeout, fmt.Sprintf("no bytes of the body for %v (%s.timeouts.idle)", c.cfg.Timeouts.Idle, c.opt.setting), nil)
 	default:
 		b.err = c.fail(b.ctx, ErrReset, "within the response body", errors.Join(io.ErrUnexpectedEOF, err))
 	}

@@ -23,15 +23,21 @@ func (c *Client) Upgrade(ctx context.Context, r *Request, h *fasthttp.ResponseHe
 	if err := r.check(); err != nil {
 		return nil, nil, err
 	}
-	nc, err := c.DialRaw(ctx)
+	trial, err := c.admit()
 	if err != nil {
 		return nil, nil, err
 	}
-	cn := newConn(nc)
-	x := exchange{c: c, ctx: ctx, cn: cn, r: r, upgrade: true}
-	if err := x.run(r.Head, h); err != nil {
+	x := exchange{c: c, ctx: ctx, r: r, upgrade: true}
+	nc, err := c.dial(ctx)
+	if err == nil {
+		x.cn = newConn(nc)
+		err = x.run(r.Head, h)
+	}
+	c.breaker.note(trial, c.judge(ctx, r, false, err), err)
+	if err != nil {
 		return nil, nil, err
 	}
+	cn := x.cn
 	if x.hd.status != 101 {
 		b := x.body()
 		return nil, b, nil
