@@ -19,6 +19,7 @@ type call struct {
 	req    upstream.Request
 	head   []byte
 	in     bodyReader
+	guard  containedReader // around in
 	body   *upstream.Body
 	ctx    *fasthttp.RequestCtx
 	extend time.Duration
@@ -63,7 +64,7 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 
 func (c *call) release() {
 	c.body, c.ctx = nil, nil
-	c.in = bodyReader{}
+	c.in, c.guard = bodyReader{}, containedReader{}
 	c.pool.Put(c)
 }
 
@@ -80,6 +81,10 @@ func (c *call) prepare(x *exchange, plain bool) error {
 	size, refused := c.takeRequestBody(x)
 	if refused != nil {
 		return &refusalError{refused}
+	}
+	if c.req.Body != nil {
+		c.guard = containedReader{x.h, c.req.Body}
+		c.req.Body = &c.guard
 	}
 	b := x.buildHead(c.head[:0], plain)
 	switch {
@@ -115,7 +120,7 @@ func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
 	} else if size <= 0 {
 		return 0, nil
 	}
-	limit := int64(x.snap.server.MaxBody)
+	limit := x.maxBody()
 	if size > limit {
 		return 0, &refuseBody
 	}

@@ -54,7 +54,7 @@ func (s *Server) OpenConnections() int { return int(s.http.GetOpenConnectionsCou
 // expect answers Expect: 100-continue before the client sends a body (RFC 9110
 // §10.1.1): one that says that it is too large is not asked for.
 func (h *Handler) expect(ctx *fasthttp.RequestCtx) int {
-	if int64(ctx.Request.Header.ContentLength()) > int64(h.snap.Load().server.MaxBody) {
+	if int64(ctx.Request.Header.ContentLength()) > h.snap.Load().maxBody { // the rule is not known yet
 		h.stats.refused(refuseBody.reason)
 		return fasthttp.StatusRequestEntityTooLarge
 	}
