@@ -8,6 +8,7 @@ import (
 	"github.com/pillion-proxy/pillion/queueagent"
 	"github.com/pillion-proxy/pillion/redisconn"
 	"github.com/pillion-proxy/pillion/sessioncheck"
+	"github.com/pillion-proxy/pillion/units"
 )
 
 // Config is everything a user can set. Each package owns its part.
@@ -32,8 +33,10 @@ type Config struct {
 type LogConfig struct {
 	// Level is debug, info, warn or error.
 	Level string `yaml:"level" env:"LEVEL"`
-	// Access is off, errors (status 500 and above) or all.
+	// Access is off, errors (status 500 and above), sampled or all.
 	Access string `yaml:"access" env:"ACCESS"`
+	// Sample is the share of the requests that sampled logs, beside all with an error.
+	Sample units.Percent `yaml:"sample" env:"SAMPLE"`
 }
 
 // Default gives the settings that apply where the user sets none.
@@ -46,6 +49,6 @@ func Default() Config {
 		Session:  sessioncheck.Default(),
 		Cache:    cache.Default(),
 		Admin:    admin.Default(),
-		Log:      LogConfig{Level: "info", Access: "errors"},
+		Log:      LogConfig{Level: "info", Access: "errors", Sample: 1},
 	}
 }

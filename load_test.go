@@ -147,7 +147,7 @@ func TestLayers(t *testing.T) {
 	want := Default()
 	want.Redis.Timeout = 300 * time.Millisecond
 	want.Redis.MaxStaleness = 2 * time.Second
-	want.Log = LogConfig{Level: "error", Access: "all"}
+	want.Log = LogConfig{Level: "error", Access: "all", Sample: 1}
 	want.Cache.Memory = 32 * units.MiB
 	want.Session.Sliding = false
 	want.Session.Key = "${x}{id}"

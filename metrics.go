@@ -42,6 +42,7 @@ func metricTexts() [][]string {
 		{"requests_total", "Requests by how they were answered.", "outcome"},
 		{"responses_total", "Responses by status class.", "class"},
 		{"refused_total", "Requests refused as ambiguous or malformed, by reason.", "reason"},
+		{"panics_total", "Panics that ended one request, or one fetch, and nothing else."},
 		{"upstream_failures_total", "Requests that the application gave no valid response to, by the status sent.", "status"},
 		{"request_duration_seconds", "Time from the request's header to the response's."},
 		{"connections", "Open client connections."},
@@ -149,6 +150,7 @@ func (c *collector) requests(e emitter) {
 	for reason, n := range sum.Refused {
 		e.counter("refused_total", n, reason)
 	}
+	e.counter("panics_total", sum.Panics)
 	for status, n := range sum.Failed {
 		e.counter("upstream_failures_total", n, strconv.Itoa(status))
 	}

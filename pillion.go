@@ -139,6 +139,7 @@ func sessionFields(rules []proxy.Rule) []string {
 			fields = append(fields, field)
 		}
 		fields = append(fields, rules[i].Cache.Key.Session...)
+		fields = append(fields, rules[i].SessionFields()...)
 		for _, tag := range rules[i].Cache.Tags {
 			if t, err := cache.CompileTag(tag); err == nil {
 				fields = append(fields, t.SessionFields()...)
@@ -155,7 +156,7 @@ func settings(cfg Config) proxy.Settings {
 		Keep: cfg.Cache.Keep, Targets: cfg.Cache.Targets, TagFields: cfg.Cache.TagFields,
 		NoVarySearch: cfg.Cache.NoVarySearch, StatusKey: cfg.Cache.StatusKey, UntilClose: cfg.Upstream.UntilClose, PurgeFrom: cfg.Cache.PurgeFrom,
 		FillTimeout: cfg.Upstream.Timeouts.ResponseHeader, RetryAfter: cfg.Session.RetryAfter,
-		Access: cfg.Log.Access,
+		Access: cfg.Log.Access, Sample: cfg.Log.Sample,
 	}
 }
 

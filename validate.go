@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/internal/strictyaml"
+	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/sessioncheck"
 	"github.com/pillion-proxy/pillion/units"
 )
 
@@ -55,7 +57,10 @@ func (v *validator) run() {
 	v.queues()
 	v.admin()
 	v.oneOf("log.level", v.cfg.Log.Level, "a log level", "debug", "info", "warn", "error")
-	v.oneOf("log.access", v.cfg.Log.Access, "an access log setting", "off", "errors", "all")
+	v.oneOf("log.access", v.cfg.Log.Access, "an access log setting", "off", "errors", "sampled", "all")
+	if s := v.cfg.Log.Sample; s < 0 || s > 100 {
+		v.add("log.sample", s.String(), "is out of range", "write a percentage from 0% to 100%")
+	}
 }
 
 // add records a mistake. The value is masked if the key is a secret; an empty
@@ -143,6 +148,23 @@ func (v *validator) server() {
 	v.notNegative("server.max_connection_age", s.MaxConnectionAge)
 	for i, p := range s.TrustedProxies {
 		v.network(v.element("server.trusted_proxies", i), p)
+	}
+	v.requestID("server.request_id", s.RequestID)
+}
+
+// requestID checks the name of the field that carries ids; empty is none.
+func (v *validator) requestID(key, name string) {
+	const remedy = `write a name such as X-Request-Id, or "" for no ids`
+	switch source := func(s sessioncheck.Source) bool { return strings.EqualFold(s.Header, name) }; {
+	case name == "":
+	case !isToken(name):
+		v.add(key, name, "is not a valid header name", remedy)
+	case !proxy.MayCarryID(name):
+		v.add(key, name, "has a meaning of its own in HTTP", remedy)
+	case slices.ContainsFunc(v.cfg.Session.Sources, source):
+		v.add(key, name, "is also a source of the session id, which must not be logged", remedy)
+	default:
+		v.notIdentityOf(key, name, "use another header")
 	}
 }
 

@@ -20,10 +20,10 @@ type call struct {
 	req    upstream.Request
 	head   []byte
 	in     bodyReader
+	guard  containedReader // around in
 	body   *upstream.Body
 	ctx    *fasthttp.RequestCtx
 	extend time.Duration
-	out    outgoing
 	pool   *sync.Pool
 	stop   func()
 	hint   func(int, *fasthttp.ResponseHeader)
@@ -77,8 +77,7 @@ func (c *call) stopBody() {
 
 func (c *call) release() {
 	c.body, c.ctx = nil, nil
-	c.out = outgoing{}
-	c.in = bodyReader{}
+	c.in, c.guard = bodyReader{}, containedReader{}
 	c.pool.Put(c)
 }
 
@@ -95,6 +94,10 @@ func (c *call) prepare(x *exchange, plain bool) error {
 	size, refused := c.takeRequestBody(x)
 	if refused != nil {
 		return &refusalError{refused}
+	}
+	if c.req.Body != nil {
+		c.guard = containedReader{x.h, c.req.Body}
+		c.req.Body = &c.guard
 	}
 	b := x.buildHead(c.head[:0], plain)
 	switch {
@@ -135,7 +138,7 @@ func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
 	if size = x.size; size == 0 {
 		return 0, nil
 	}
-	limit := int64(x.snap.server.MaxBody)
+	limit := x.maxBody()
 	if size > limit {
 		return 0, &refuseBody
 	}
@@ -163,15 +166,6 @@ func (c *call) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// sendBy has the body sent by o.
-func (c *call) sendBy(o outgoing) { c.out, c.extend = o, 0 }
-
-// SupportsBodyWriteTo and WriteTo are what fasthttp asks for.
-func (c *call) SupportsBodyWriteTo() bool { return c.out.conn != nil }
-
-// WriteTo sends the body to the client, not to fasthttp's writer, which is empty.
-func (c *call) WriteTo(io.Writer) (int64, error) { return c.out.send(c) }
 
 // detach takes the body away from the response, whose next Close of it does nothing.
 func (c *call) detach() { c.detached, c.ctx = true, nil }

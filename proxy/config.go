@@ -19,6 +19,38 @@ type Rule struct {
 	Session sessioncheck.Policy `yaml:"session"`
 	// Cache says whether and how their responses are stored.
 	Cache cache.Policy `yaml:"cache"`
+	// Rewrite says which path the application sees.
+	Rewrite Rewrite `yaml:"rewrite"`
+	// RequestHeaders changes the header that the application gets. Its values may have
+	// placeholders.
+	RequestHeaders HeaderEdit `yaml:"request_headers"`
+	// ResponseHeaders changes the header that the client gets, whoever made the response.
+	ResponseHeaders HeaderEdit `yaml:"response_headers"`
+	// MaxBody is the largest request body, in place of the server's; 0 leaves that.
+	MaxBody units.Size `yaml:"max_body"`
+	// Allow names what a path may have though applications do not agree on what it
+	// means: encoded_slash, empty_segment.
+	Allow []string `yaml:"allow"`
+}
+
+// Rewrite changes the path on its way to the application. Everything else here sees
+// the path as it came.
+type Rewrite struct {
+	// StripPrefix is taken off where it ends with a segment: /api off /api and /api/x,
+	// not off /apix.
+	StripPrefix string `yaml:"strip_prefix"`
+	// AddPrefix is put in front, after that.
+	AddPrefix string `yaml:"add_prefix"`
+}
+
+// HeaderEdit changes a header: first Remove, then Set, then Add.
+type HeaderEdit struct {
+	// Set gives a field one value, in place of all that it has.
+	Set map[string]string `yaml:"set"`
+	// Add gives a field one more value.
+	Add map[string]string `yaml:"add"`
+	// Remove names the fields that go.
+	Remove []string `yaml:"remove"`
 }
 
 // ServerConfig bounds what a client may do.
@@ -50,6 +82,9 @@ type ServerConfig struct {
 	// fields are kept and extended. From others they are replaced. The default is
 	// loopback and the private networks, where an ingress is.
 	TrustedProxies []string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
+	// RequestID is the name of the field that carries a request's id, or empty for no
+	// ids. An id from a trusted proxy is kept; others are made anew.
+	RequestID string `yaml:"request_id" env:"REQUEST_ID"`
 }
 
 // DefaultServer gives the settings that apply where the user sets none.
@@ -64,5 +99,6 @@ func DefaultServer() ServerConfig {
 		MaxConnections:  65536,
 		ShutdownTimeout: 20 * time.Second,
 		TrustedProxies:  []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
+		RequestID:       "X-Request-Id",
 	}
 }

@@ -28,15 +28,18 @@ type exchange struct {
 	path     []byte
 	query    []byte
 	hasQuery bool
+	odd      oddity
 	lines    []line
 	wire     *wire.Conn // nil when another server read the request
 	size     int64      // of the body: 0 for none, -1 when it is chunked
 	upgrade  bool
 	unread   bool // there was no request to read: nothing of it is logged
 
-	route   *route
-	params  rules.Params
-	session *sessioncheck.Session
+	route         *route
+	params        rules.Params
+	session       *sessioncheck.Session
+	checked       bool // a session was looked for; sessionStatus says what was found
+	sessionStatus sessioncheck.Status
 
 	// What the cache needs of the request.
 	keyed      bool // the response may be stored
@@ -62,11 +65,15 @@ type exchange struct {
 	detail     string // for Cache-Status
 	fields     cache.Header
 
-	status  int
-	outcome outcome
-	scratch []byte
-	values  [][]byte
-	shard   int
+	status       int
+	outcome      outcome
+	id           []byte // of the request; see requestID
+	idBuf        [32]byte
+	edited       bool          // the rule's fields are in ctx.Request already
+	upstreamTook time.Duration // until the application's header came; 0 when it was not asked
+	scratch      []byte
+	values       [][]byte
+	shard        int
 }
 
 // release empties what refers to the request and gives the exchange back.

@@ -60,7 +60,9 @@ func (x *exchange) fillKey() string {
 // pass forwards the request as it is.
 func (x *exchange) pass() {
 	if x.wantsTunnel() {
+		asked := time.Now()
 		x.upgradeTo()
+		x.upstreamTook += time.Since(asked)
 		return
 	}
 	x.outcome = outcomePass

@@ -12,15 +12,17 @@ import (
 )
 
 // buildHead appends the request head for the application, up to the framing fields.
-// plain leaves out what
-// would make the answer anything else than the whole response: conditions and ranges.
+// plain leaves out what would make the answer anything else than the whole response:
+// conditions and ranges. The rule's changes come last but for the session's identity,
+// which no rule changes.
 func (x *exchange) buildHead(b []byte, plain bool) []byte {
 	b = append(b, x.method...)
 	b = append(b, ' ')
-	b = x.appendTarget(b)
+	b, stripped := x.appendAppTarget(b)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, x.host...)
+	b = x.appendAppHost(b)
 	b = append(b, '\r', '\n')
+	start := len(b)
 	for i := range x.lines {
 		l := &x.lines[i]
 		switch l.kind {
@@ -29,7 +31,7 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 			continue
 		}
 		// A client never speaks for the session check, on any route.
-		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || plain && x.leftOut(l.name) {
 			continue
 		}
 		b = appendLine(b, l.name, l.value)
@@ -41,7 +43,12 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 		}
 	}
 	b = x.appendForwarded(b)
+	b = x.appendPrefix(b, stripped, plain)
 	b = append(b, "Via: 1.1 pillion\r\n"...)
+	if id := x.requestID(); len(id) > 0 {
+		b = appendLine(b, x.snap.requestField, id)
+	}
+	b = x.editHead(b, start)
 	if x.session != nil {
 		b = x.h.sessions.AppendIdentity(b, x.session)
 	}
@@ -166,8 +173,17 @@ func appendAddr(b []byte, a netip.Addr, node bool) []byte {
 	return a.AppendTo(b)
 }
 
-// errBodyTooLarge says that a client's body went past server.max_body.
-var errBodyTooLarge = errors.New("request body larger than server.max_body")
+// errBodyTooLarge says that a client's body went past max_body.
+var errBodyTooLarge = errors.New("request body larger than max_body")
+
+// maxBody is the largest body that this request may have: the rule's bound, where it
+// has one.
+func (x *exchange) maxBody() int64 {
+	if x.route == nil {
+		return x.snap.maxBody
+	}
+	return x.route.maxBody
+}
 
 // forward sends the request to the application and leaves its response, head and
 // body, in ctx.Response. It answers with a problem and returns false when there is none.
@@ -195,6 +211,8 @@ func (x *exchange) forwardFailed(err error) {
 	case errors.Is(err, errBodyTooLarge):
 		x.refuse(&refuseBody)
 		return
+	case errors.Is(err, errPanicked):
+		status, detail = fasthttp.StatusInternalServerError, "An internal error occurred."
 	case errors.Is(err, upstream.ErrRequestBody):
 		status, detail = fasthttp.StatusBadRequest, "The request body ended early."
 	case errors.Is(err, upstream.ErrTimeout):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/rules"
 	"github.com/pillion-proxy/pillion/sessioncheck"
+	"github.com/pillion-proxy/pillion/units"
 )
 
 var errHTTP10Body = errors.New("the response is too large to hold for an HTTP/1.0 client")
@@ -47,8 +49,10 @@ type Settings struct {
 	// RetryAfter is what a 503 tells the client to wait when the session cannot be
 	// checked.
 	RetryAfter time.Duration
-	// Access says which requests are logged: off, errors or all.
+	// Access says which requests are logged: off, errors, sampled or all.
 	Access string
+	// Sample is the share of the requests without an error that sampled logs.
+	Sample units.Percent
 }
 
 // Deps are what a Handler works with. Their owner closes them.
@@ -96,7 +100,12 @@ type snapshot struct {
 	untilClose         bool
 	fillTimeout        time.Duration
 	retryAfter         time.Duration
-	access             string
+	access             accessMode
+	sample             float64
+	requestID          string // the field's name in lower case; empty for no ids
+	requestTwin        string // with hyphens for underscores
+	requestField       []byte // as it is written
+	maxBody            int64  // the largest that any rule allows
 	trusted            []netip.Prefix
 	purgeFrom          []netip.Prefix
 }
@@ -109,6 +118,12 @@ type route struct {
 	tags    []*cache.TagTemplate
 	filter  *cache.QueryFilter
 	bypass  *cache.BypassFilter // nil when no condition is set
+
+	rewrite      Rewrite
+	requestEdit  *requestEdit  // nil when nothing is changed
+	responseEdit *responseEdit // likewise
+	maxBody      int64
+	allow        oddity
 }
 
 // New makes a handler. The error lists what is wrong with the rules.
@@ -140,7 +155,9 @@ func compile(s Settings) (*snapshot, error) {
 	snap := &snapshot{
 		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, keep: s.Keep,
 		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey, untilClose: s.UntilClose, fillTimeout: s.FillTimeout,
-		retryAfter: s.RetryAfter, access: s.Access,
+		retryAfter: s.RetryAfter, access: accessModeOf(s.Access), sample: s.Sample.Fraction(),
+		requestID: strings.ToLower(s.Server.RequestID), requestTwin: normalField(s.Server.RequestID),
+		requestField: []byte(s.Server.RequestID), maxBody: int64(s.Server.MaxBody),
 	}
 	matches := make([]rules.Match, len(s.Rules))
 	for i := range s.Rules {
@@ -152,11 +169,12 @@ func compile(s Settings) (*snapshot, error) {
 	}
 	snap.routes = make([]route, len(s.Rules))
 	for i := range s.Rules {
-		if snap.routes[i], err = compileRoute(&s.Rules[i]); err != nil {
+		if snap.routes[i], err = snap.compileRoute(&s.Rules[i], snap.table.ParamNames(i)); err != nil {
 			return nil, fmt.Errorf("rules[%d] %q: %w", i, s.Rules[i].Name, err)
 		}
+		snap.maxBody = max(snap.maxBody, snap.routes[i].maxBody)
 	}
-	if snap.unmatched, err = compileRoute(&Rule{Name: "unmatched"}); err != nil {
+	if snap.unmatched, err = snap.compileRoute(&Rule{Name: "unmatched"}, nil); err != nil {
 		return nil, err
 	}
 	if snap.trusted, err = networks("server.trusted_proxies", s.Server.TrustedProxies); err != nil {
@@ -179,9 +197,15 @@ func networks(setting string, cidrs []string) (list []netip.Prefix, err error) {
 	return list, nil
 }
 
-func compileRoute(r *Rule) (route, error) {
+func (s *snapshot) compileRoute(r *Rule, params []string) (route, error) {
 	out := route{name: r.Name, cache: r.Cache}
-	var err error
+	err := out.compileOwn(r, params)
+	if err != nil {
+		return out, err
+	}
+	if out.maxBody == 0 {
+		out.maxBody = int64(s.server.MaxBody)
+	}
 	if out.session, err = sessioncheck.CompilePolicy(r.Session); err != nil {
 		return out, err
 	}
@@ -197,6 +221,23 @@ func compileRoute(r *Rule) (route, error) {
 	}
 	out.bypass, err = cache.CompileBypass(r.Cache.Bypass)
 	return out, err
+}
+
+// compileOwn compiles what CheckRule checks.
+func (out *route) compileOwn(r *Rule, params []string) error {
+	known := make(map[string]bool)
+	for _, name := range params {
+		known[name] = true
+	}
+	if problems := CheckRule(r, known); len(problems) > 0 {
+		return problemsError(problems)
+	}
+	out.rewrite, out.maxBody = r.Rewrite, int64(r.MaxBody)
+	out.requestEdit, out.responseEdit = compileRequestEdit(&r.RequestHeaders), compileResponseEdit(&r.ResponseHeaders)
+	for _, word := range r.Allow {
+		out.allow |= oddities()[word]
+	}
+	return nil
 }
 
 // trusts says whether what this peer says about whom it speaks for is believed. A

@@ -24,6 +24,7 @@ const (
 	kindFor       // X-Forwarded-For
 	kindProto     // X-Forwarded-Proto
 	kindFwdHost   // X-Forwarded-Host
+	kindPrefix    // X-Forwarded-Prefix
 	kindAuthorization
 	kindCacheControl
 	kindPragma
@@ -107,6 +108,8 @@ func kindOfX(name []byte) kind {
 		return kindProto
 	case twinEqual(name, "x-forwarded-host"):
 		return kindFwdHost
+	case twinEqual(name, "x-forwarded-prefix"):
+		return kindPrefix
 	}
 	return kindPass
 }

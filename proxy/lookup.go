@@ -112,7 +112,7 @@ func (x *exchange) setKey() bool {
 	}
 	x.scope = p.Scope
 	var ok bool
-	if x.varyText, ok = x.appendExtra(x.varyText[:0], &x.route.cache.Key); !ok {
+	if x.varyText, ok = x.appendExtra(x.varyText[:0], x.route); !ok {
 		return false
 	}
 	p.Extra = x.varyText
@@ -128,10 +128,11 @@ func (x *exchange) setKey() bool {
 	return true
 }
 
-// appendExtra appends what the rule's key has beside scope, host, path and query.
-func (x *exchange) appendExtra(dst []byte, key *cache.Key) (_ []byte, ok bool) {
+// appendExtra appends what a route's key has beside scope, host, path and query.
+func (x *exchange) appendExtra(dst []byte, r *route) (_ []byte, ok bool) {
+	key := &r.cache.Key
 	for _, name := range key.Headers {
-		joined, present := x.appendJoined(nil, []byte(name))
+		joined, present := x.appendField(nil, []byte(name), r.requestEdit)
 		if dst, ok = cache.AppendExtra(dst, 'h', name, joined, present); !ok {
 			return dst, false
 		}
@@ -273,8 +274,16 @@ func (x *exchange) setVariantFor(names [][]byte, generation uint64, language []b
 	return true
 }
 
-// appendJoined appends all values of a request field as one (RFC 9110 §5.3).
+// appendJoined appends all values of a request field as one (RFC 9110 §5.3), as the
+// application gets them.
 func (x *exchange) appendJoined(dst, name []byte) ([]byte, bool) {
+	return x.appendField(dst, name, x.route.requestEdit)
+}
+
+func (x *exchange) appendField(dst, name []byte, e *requestEdit) ([]byte, bool) {
+	if e.touches(name) {
+		return x.appendEdited(dst, name, e)
+	}
 	found := false
 	for i := range x.lines {
 		if len(x.lines[i].name) == len(name) && bytes.EqualFold(x.lines[i].name, name) {

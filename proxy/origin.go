@@ -36,14 +36,24 @@ func (o *upstreamOrigin) fetch(x *exchange, plain bool) error {
 		c.release()
 		return err
 	}
+	asked := time.Now()
 	body, err := o.client.Do(context.Background(), &c.req, &x.ctx.Response.Header)
+	x.upstreamTook += time.Since(asked)
 	if err != nil {
 		c.release()
 		return err
 	}
 	c.body = body
+	taken := false
+	defer func() {
+		if !taken { // a panic: the connection must not be lost to the pool
+			_ = c.Close()
+		}
+	}()
 	x.tidyHead()
-	return x.takeBody(c)
+	err = x.takeBody(c)
+	taken = true
+	return err
 }
 
 // tidyHead drops the hop-by-hop fields of a response (RFC 9110 §7.6.1) and gives
@@ -124,9 +134,12 @@ type handlerOrigin struct{ next fasthttp.RequestHandler }
 
 func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	h := &x.ctx.Request.Header
+	if int64(h.ContentLength()) > x.maxBody() {
+		return &refusalError{&refuseBody}
+	}
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix || plain && x.leftOut(l.name) {
 			h.DelBytes(l.name)
 		}
 	}
@@ -135,16 +148,53 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 			h.SetBytesKV(f.Name, f.Value)
 		}
 	}
+	// The handler sees the same form that the rules and the session check saw, but for
+	// what the rule changes.
+	target, stripped := x.appendAppTarget(nil)
+	x.setRequestFields(stripped, plain)
 	if x.session != nil {
-		lines, _ := scan(nil, x.h.sessions.AppendIdentity(nil, x.session))
-		for _, l := range lines {
-			h.SetBytesKV(l.name, l.value)
+		setLines(h, x.h.sessions.AppendIdentity(nil, x.session))
+	}
+	x.ctx.Request.SetRequestURIBytes(target)
+	x.ctx.Request.Header.SetHostBytes(x.appendAppHost(nil))
+	asked := time.Now()
+	o.next(x.ctx)
+	x.upstreamTook += time.Since(asked)
+	return nil
+}
+
+// setRequestFields gives a handler in this process the fields that pillion and the rule
+// set.
+func (x *exchange) setRequestFields(stripped, plain bool) {
+	h := &x.ctx.Request.Header
+	var block []byte
+	if id := x.requestID(); len(id) > 0 {
+		block = appendLine(block, x.snap.requestField, id)
+	}
+	setLines(h, x.appendPrefix(block, stripped, plain))
+	e := x.route.requestEdit
+	if e == nil || x.edited {
+		return
+	}
+	x.edited = true // what is added must not be added again when the handler is asked twice
+	for _, name := range e.drop {
+		h.Del(name)
+	}
+	for _, l := range x.lines {
+		if e.drops(l.name) {
+			h.DelBytes(l.name)
 		}
 	}
-	// The handler sees the same form that the rules and the session check saw.
-	x.scratch = x.appendTarget(x.scratch[:0])
-	x.ctx.Request.SetRequestURIBytes(x.scratch)
-	x.ctx.Request.Header.SetHostBytes(x.host)
-	o.next(x.ctx)
-	return nil
+	lines, _ := scan(nil, x.editHead(nil, 0))
+	for _, l := range lines {
+		h.AddBytesKV(l.name, l.value)
+	}
+}
+
+// setLines sets the field lines of a block.
+func setLines(h *fasthttp.RequestHeader, block []byte) {
+	lines, _ := scan(nil, block)
+	for _, l := range lines {
+		h.SetBytesKV(l.name, l.value)
+	}
 }

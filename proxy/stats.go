@@ -35,6 +35,7 @@ const statShards = 16
 // on different cores do not share a cache line.
 type Stats struct {
 	blocks [statShards]statBlock
+	panics atomic.Uint64
 	mu     sync.Mutex // refusals and failures are rare
 	reason map[string]uint64
 	failed map[int]uint64
@@ -92,6 +93,7 @@ type Counts struct {
 	Classes  map[string]uint64 // responses by status class: 2xx, …
 	Refused  map[string]uint64 // requests that the guard refused, by reason
 	Failed   map[int]uint64    // answers of pillion's own in place of the application's
+	Panics   uint64            // panics that were contained
 	Buckets  map[float64]uint64
 	Count    uint64
 	Seconds  float64 // sum of all latencies
@@ -123,6 +125,7 @@ func (s *Stats) Snapshot() Counts {
 			c.Buckets[bucketBounds[j].Seconds()] = c.Count // cumulative, as Prometheus wants
 		}
 	}
+	c.Panics = s.panics.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r, n := range s.reason {
@@ -148,6 +151,7 @@ func (c *Counts) Add(other Counts) {
 	addTo(c.Refused, other.Refused)
 	addTo(c.Failed, other.Failed)
 	addTo(c.Buckets, other.Buckets)
+	c.Panics += other.Panics
 	c.Count += other.Count
 	c.Seconds += other.Seconds
 }

@@ -33,51 +33,37 @@ type outgoing struct {
 
 type piece [chunkRoom + largePiece + len("\r\n")]byte
 
-// streamed is a response body that can be sent by outgoing.
-type streamed interface {
-	io.ReadCloser
-	sendBy(outgoing)
-}
-
-// setOut arranges for the response, when it streams, to be sent part by part.
-func (x *exchange) setOut() {
+// setOut arranges for a response that streams to be sent part by part. It is true when
+// the caller must send it, by sendUntilClose.
+func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 	resp := &x.ctx.Response
-	if x.wire == nil || !resp.IsBodyStream() || resp.SkipBody {
-		return
+	if x.wire == nil || body == nil || resp.SkipBody {
+		return false
 	}
-	body, ok := resp.BodyStream().(streamed)
-	if !ok {
-		return
-	}
-	o := outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout, chunked: resp.Header.ContentLength() < 0}
-	if o.chunked && !x.ctx.Request.Header.IsHTTP11() {
-		x.sendUntilClose(body, o)
-		return
-	}
+	body.out = outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout, chunked: resp.Header.ContentLength() < 0}
 	resp.ImmediateHeaderFlush = true
-	body.sendBy(o)
+	return body.out.chunked && !x.ctx.Request.Header.IsHTTP11()
 }
 
 // sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body
 // whose length is not known: its end is the end of the connection (RFC 9112 §6.3). One
 // that is cut short ends with a reset, so that it is not taken for the whole.
-func (x *exchange) sendUntilClose(body streamed, o outgoing) {
-	h := &x.ctx.Response.Header
+func sendUntilClose(ctx *fasthttp.RequestCtx, body *answer) {
+	h, o := &ctx.Response.Header, &body.out
 	h.Del(fasthttp.HeaderTransferEncoding)
 	h.SetContentLength(-2)
 	o.chunked = false
 	_ = o.extend()
 	_, err := o.conn.Write(h.Header())
 	if err == nil {
-		body.sendBy(outgoing{}) // its own deadlines are not needed
 		_, err = o.send(body)
 	}
 	if err != nil {
 		o.conn.Abort()
 	}
-	_ = x.ctx.Response.CloseBodyStream()
-	x.ctx.HijackSetNoResponse(true)
-	x.ctx.Hijack(func(net.Conn) {})
+	_ = ctx.Response.CloseBodyStream()
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(net.Conn) {})
 }
 
 // send copies the body to the connection until its end.

@@ -20,7 +20,10 @@ type tunnels struct {
 	wg     sync.WaitGroup
 }
 
-type tunnel struct{ client, app net.Conn }
+type tunnel struct {
+	client, app net.Conn
+	panicked    func(where string, p any)
+}
 
 func (t *tunnel) close() {
 	_ = t.client.Close()
@@ -116,7 +119,7 @@ func (x *exchange) upgradeTo() {
 }
 
 func (x *exchange) hijack(app net.Conn) {
-	h, tunnels := &x.ctx.Response.Header, &x.h.tunnels
+	h, tunnels, handler := &x.ctx.Response.Header, &x.h.tunnels, x.h
 	x.status = fasthttp.StatusSwitchingProtocols
 	h.ResetConnectionClose()
 	h.Set(fasthttp.HeaderConnection, "Upgrade")
@@ -124,7 +127,8 @@ func (x *exchange) hijack(app net.Conn) {
 		x.wire.Raw()
 	}
 	x.ctx.Hijack(func(client net.Conn) {
-		t := &tunnel{client: client, app: app}
+		defer handler.contain("a tunnel")
+		t := &tunnel{client: client, app: app, panicked: handler.panicked}
 		if !tunnels.add(t) {
 			t.close()
 			return
@@ -139,7 +143,15 @@ func (x *exchange) hijack(app net.Conn) {
 func (t *tunnel) copy() {
 	defer t.close()
 	var up sync.WaitGroup
-	up.Go(func() { pass(t.app, t.client) })
+	up.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				t.panicked("a tunnel", p)
+				t.close() // the other direction waits for nothing
+			}
+		}()
+		pass(t.app, t.client)
+	})
 	pass(t.client, t.app)
 	up.Wait()
 }
