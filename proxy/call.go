@@ -17,18 +17,21 @@ import (
 // been passed on, which is after the handler returned, and is pooled. As a reader
 // it is that body.
 type call struct {
-	req    upstream.Request
-	head   []byte
-	in     bodyReader
-	guard  containedReader // around in
-	body   *upstream.Body
-	ctx    *fasthttp.RequestCtx
-	extend time.Duration
-	pool   *sync.Pool
-	stop   func()
-	hint   func(int, *fasthttp.ResponseHeader)
+	req      upstream.Request
+	head     []byte
+	in       bodyReader
+	guard    containedReader // around in
+	body     *upstream.Body
+	ctx      *fasthttp.RequestCtx
+	extend   time.Duration
+	pool     *sync.Pool
+	stop     func()
+	hint     func(int, *fasthttp.ResponseHeader)
+	trailers func() []byte
 	// untilClose is upstream.until_close.
 	untilClose bool
+	barred     func(name []byte) bool // of the trailers of a chunked request
+	trails     bool                   // the head is sent before the body is read
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -38,6 +41,7 @@ func newCall(pool *sync.Pool) *call {
 	c := &call{pool: pool}
 	c.stop = c.stopBody
 	c.hint = c.interim
+	c.trailers = c.requestTrailers
 	return c
 }
 
@@ -76,7 +80,7 @@ func (c *call) stopBody() {
 }
 
 func (c *call) release() {
-	c.body, c.ctx = nil, nil
+	c.body, c.ctx, c.barred, c.trails = nil, nil, nil, false
 	c.in, c.guard = bodyReader{}, containedReader{}
 	c.pool.Put(c)
 }
@@ -134,7 +138,7 @@ func expectsBody(method []byte) bool {
 // takeRequestBody points the request at the client's body and gives its size: 0
 // for none, -1 when it is not known.
 func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
-	c.req.Body, c.req.BodySize, c.req.StopBody = nil, 0, nil
+	c.req.Body, c.req.BodySize, c.req.StopBody, c.req.Trailers = nil, 0, nil, nil
 	if size = x.size; size == 0 {
 		return 0, nil
 	}
@@ -145,6 +149,9 @@ func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
 	if x.wire != nil {
 		c.in = bodyReader{r: x.wire.Body(), wire: x.wire.Body(), left: limit}
 		c.req.StopBody = c.stop
+		if size < 0 {
+			c.barred, c.req.Trailers = x.bars(), c.trailers
+		}
 	} else if stream := x.ctx.RequestBodyStream(); stream != nil {
 		c.in = bodyReader{r: stream, left: limit, ctx: x.ctx, timeout: x.snap.server.ReadTimeout}
 		c.req.StopBody = c.stop
@@ -163,6 +170,9 @@ func (c *call) Read(p []byte) (int, error) {
 	n, err := c.body.Read(p)
 	if n > 0 && c.ctx != nil && c.extend > 0 {
 		_ = c.ctx.SetWriteDeadline(time.Now().Add(c.extend))
+	}
+	if err == io.EOF && c.trails && c.ctx != nil {
+		c.trail(&c.ctx.Response.Header)
 	}
 	return n, err
 }

@@ -113,6 +113,7 @@ func (x *exchange) takeBody(c *call) error {
 		return errors.Join(err, c.Close())
 	}
 	resp.ImmediateHeaderFlush = size < 0
+	c.trails = size < 0
 	resp.SetBodyStream(c, int(size))
 	return nil
 }

@@ -171,3 +171,39 @@ func TestLimitsOfAConnection(t *testing.T) {
 		t.Errorf("%v\n%s", err, b)
 	}
 }
+
+func TestTrailersBothWays(t *testing.T) {
+	var got http.Header
+	r := newRig(t, []proxy.Rule{rule("all", "/**")}, func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		got = q.Trailer.Clone()
+		w.Header().Set("Trailer", "X-Sum")
+		io.WriteString(w, "first")
+		w.(http.Flusher).Flush()
+		w.Header().Set("X-Sum", "42")
+		w.Header().Set(http.TrailerPrefix+"X-Late", "a")
+		w.Header().Set(http.TrailerPrefix+"Set-Cookie", "a=b")
+	}, 1)
+	ask := func(body string) *http.Response {
+		c := dialPod(t, r.pods[0])
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nTrailer: X-Md5\r\nTransfer-Encoding: chunked\r\n\r\n"+body)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		must(t, err)
+		b, err := io.ReadAll(resp.Body)
+		if string(b) != "first" || err != nil {
+			t.Fatalf("%q %v", b, err)
+		}
+		return resp
+	}
+	resp := ask("3\r\nabc\r\n0\r\nX-Md5: x y\r\nX-User-Id: 1\r\nx_user_id: 1\r\nHost: evil\r\nContent-Length: 3\r\nAuthorization: x\r\nX-Forwarded-For: 1\r\nX-Request-Id: 1\r\n\r\n")
+	if len(got) != 1 || got.Get("X-Md5") != "x y" {
+		t.Errorf("the application got %v", got)
+	}
+	if len(resp.Trailer) != 2 || resp.Trailer.Get("X-Sum") != "42" || resp.Trailer.Get("X-Late") != "a" {
+		t.Errorf("the client got %v", resp.Trailer)
+	}
+	ask("0\r\n\r\n")
+	if len(got) > 0 {
+		t.Errorf("the trailers of the request before: %v", got)
+	}
+}

@@ -44,7 +44,12 @@ func (b *Body) begin(m *Message) {
 
 // Trailers gives the field lines that followed a chunked body, once Read has given
 // io.EOF. They are valid until the next request.
-func (b *Body) Trailers() []byte { return b.dec.trailers }
+func (b *Body) Trailers() []byte {
+	if b.size >= 0 {
+		return nil
+	}
+	return b.dec.trailers
+}
 
 // Complete says that all of the body was read. It may be called while another
 // goroutine reads.
