@@ -9,6 +9,7 @@ package pillion
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -181,11 +182,19 @@ func (p *Pillion) Serve(ln net.Listener) error {
 		p.mu.Unlock()
 		return errors.Join(errors.New("pillion: Serve after Shutdown"), ln.Close())
 	}
+	secure, err := p.cfg.Server.TLS.Config()
+	if err != nil {
+		p.mu.Unlock()
+		return errors.Join(err, ln.Close())
+	}
 	srv := proxy.NewServer(p.handlers[0], p.cfg.Server, p.log)
 	p.servers = append(p.servers, srv)
 	p.listeners = append(p.listeners, ln)
 	p.mu.Unlock()
-	err := srv.Serve(ln)
+	if secure != nil {
+		ln = tls.NewListener(ln, secure)
+	}
+	err = srv.Serve(ln)
 	if p.draining.Load() {
 		return nil
 	}

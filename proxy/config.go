@@ -55,6 +55,8 @@ type HeaderEdit struct {
 
 // ServerConfig bounds what a client may do.
 type ServerConfig struct {
+	// TLS makes the listener speak TLS.
+	TLS ServerTLS `yaml:"tls" envPrefix:"TLS_"`
 	// HeaderTimeout bounds the wait for a request's header, from its first byte.
 	HeaderTimeout time.Duration `yaml:"header_timeout" env:"HEADER_TIMEOUT"`
 	// ReadTimeout bounds the wait for each part of a request's body.
@@ -90,6 +92,7 @@ type ServerConfig struct {
 // DefaultServer gives the settings that apply where the user sets none.
 func DefaultServer() ServerConfig {
 	return ServerConfig{
+		TLS:             ServerTLS{MinVersion: "1.2"},
 		HeaderTimeout:   10 * time.Second,
 		ReadTimeout:     60 * time.Second,
 		WriteTimeout:    60 * time.Second,

@@ -172,11 +172,29 @@ func (c *Conn) refuse(r *Refusal) error {
 // ended judges the end of the connection, or of patience. Where a request had begun
 // and did not arrive in time, the client is told.
 func (c *Conn) ended(err error) error {
-	if c.head.start < c.w && errors.Is(err, os.ErrDeadlineExceeded) {
+	var plain tls.RecordHeaderError
+	switch {
+	case c.head.start < c.w && errors.Is(err, os.ErrDeadlineExceeded):
 		return c.refuse(&refuseTimeout)
+	case errors.As(err, &plain) && plain.Conn != nil && looksLikeHTTP(plain.RecordHeader[:]):
+		_, _ = io.WriteString(plain.Conn, plainResponse)
 	}
 	return io.EOF
 }
+
+// looksLikeHTTP says whether a TLS record's header is the begin of a request line.
+func looksLikeHTTP(b []byte) bool {
+	for _, c := range b {
+		if (c < 'A' || c > 'Z') && c != ' ' && c != '/' {
+			return false
+		}
+	}
+	return true
+}
+
+// plainResponse answers a client that does not speak TLS where it is spoken.
+const plainResponse = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\nContent-Length: 91\r\n\r\n" +
+	`{"type":"about:blank","title":"Bad Request","status":400,"detail":"This is an HTTPS port."}`
 
 // armHeader bounds the wait for the rest of a head: once, from its first byte.
 func (c *Conn) armHeader() {
