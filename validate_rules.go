@@ -26,6 +26,7 @@ func (v *validator) rules() {
 			params = nil // what a tag may refer to is not known
 		}
 		v.sessionPolicy(at+".session", r.Session)
+		v.ruleUpstream(at+".upstream", r.Upstream)
 		v.cachePolicy(at+".cache", r, params)
 		if catchAll >= 0 {
 			v.add(at, r.Name, fmt.Sprintf("can never match, since rules[%d] before it matches every request", catchAll),
