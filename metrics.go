@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/queueagent"
 )
 
@@ -43,7 +44,7 @@ func metricTexts() [][]string {
 		{"responses_total", "Responses by status class.", "class"},
 		{"refused_total", "Requests refused as ambiguous or malformed, by reason.", "reason"},
 		{"panics_total", "Panics that ended one request, or one fetch, and nothing else."},
-		{"upstream_failures_total", "Requests that the application gave no valid response to, by the status sent.", "status"},
+		{"upstream_failures_total", "Requests that the application gave no valid response to, by the status sent.", "upstream", "status"},
 		{"request_duration_seconds", "Time from the request's header to the response's."},
 		{"connections", "Open client connections."},
 		{"redis_up", "1 while Redis has answered within redis.max_staleness."},
@@ -60,10 +61,13 @@ func metricTexts() [][]string {
 		{"session_checks_total", "Session checks by result.", "result"},
 		{"session_renewals_total", "Sessions whose lifetime was set again."},
 		{"session_renewals_failed_total", "Renewals that were dropped or not answered; the next request tries again."},
-		{"upstream_connections", "Connections to the application.", "state"},
-		{"upstream_dials_total", "Connections to the application opened."},
-		{"upstream_stale_total", "Pooled connections found dead or with bytes that nobody asked for."},
-		{"upstream_retries_total", "Requests sent again because a pooled connection had died."},
+		{"upstream_connections", "Connections to the application.", "upstream", "state"},
+		{"upstream_dials_total", "Connections to the application opened.", "upstream"},
+		{"upstream_dial_errors_total", "Connections to the application that could not be opened.", "upstream"},
+		{"upstream_stale_total", "Pooled connections found dead or with bytes that nobody asked for.", "upstream"},
+		{"upstream_retries_total", "Requests sent again because a pooled connection had died.", "upstream"},
+		{"upstream_up", "0 while no requests are sent to the application, since it does not answer or its health check fails.", "upstream"},
+		{"upstream_health_checks_total", "Health checks of the application by result.", "upstream", "result"},
 		{"queue_in_flight", "Tasks leased to this process.", "queue"},
 		{"queue_claimed_total", "Tasks claimed.", "queue"},
 		{"queue_delivered_total", "Tasks delivered and acknowledged.", "queue"},
@@ -151,8 +155,8 @@ func (c *collector) requests(e emitter) {
 		e.counter("refused_total", n, reason)
 	}
 	e.counter("panics_total", sum.Panics)
-	for status, n := range sum.Failed {
-		e.counter("upstream_failures_total", n, strconv.Itoa(status))
+	for f, n := range sum.Failed {
+		e.counter("upstream_failures_total", n, f.Upstream, strconv.Itoa(f.Status))
 	}
 	e.ch <- prometheus.MustNewConstHistogram(c.desc["request_duration_seconds"], sum.Count, sum.Seconds, sum.Buckets)
 	open := 0
@@ -194,12 +198,25 @@ func (c *collector) sessions(e emitter) {
 }
 
 func (c *collector) upstream(e emitter) {
-	s := c.p.upstream.Stats()
-	e.gauge("upstream_connections", float64(s.Idle), "idle")
-	e.gauge("upstream_connections", float64(s.Open-s.Idle), "busy")
-	e.counter("upstream_dials_total", s.Dials)
-	e.counter("upstream_stale_total", s.Stale)
-	e.counter("upstream_retries_total", s.Retries)
+	oneUpstream(e, defaultUpstream, c.p.upstream)
+	for name, client := range c.p.upstreams {
+		oneUpstream(e, name, client)
+	}
+}
+
+func oneUpstream(e emitter, name string, client *upstream.Client) {
+	s := client.Stats()
+	e.gauge("upstream_connections", float64(s.Idle), name, "idle")
+	e.gauge("upstream_connections", float64(s.Open-s.Idle), name, "busy")
+	e.counter("upstream_dials_total", s.Dials, name)
+	e.counter("upstream_dial_errors_total", s.DialErrors, name)
+	e.counter("upstream_stale_total", s.Stale, name)
+	e.counter("upstream_retries_total", s.Retries, name)
+	e.gauge("upstream_up", boolean(s.Up), name)
+	if client.Config().Health.Path != "" {
+		e.counter("upstream_health_checks_total", s.HealthGood, name, "success")
+		e.counter("upstream_health_checks_total", s.HealthBad, name, "failure")
+	}
 }
 
 func (c *collector) queues(e emitter) {

@@ -42,8 +42,10 @@ type Pillion struct {
 	sessions *sessioncheck.Checker
 	store    *cache.Store
 	upstream *upstream.Client
-	queues   *queueagent.Agent
-	metrics  *prometheus.Registry
+	// upstreams are the further applications by name.
+	upstreams map[string]*upstream.Client
+	queues    *queueagent.Agent
+	metrics   *prometheus.Registry
 
 	mu        sync.Mutex // guards what follows
 	cfg       Config
@@ -105,7 +107,7 @@ func (p *Pillion) build(cfg Config) (err error) {
 		return err
 	}
 	p.store = cache.NewStore(p.redis, cfg.Cache.MaxTTL)
-	if p.upstream, err = upstream.New(cfg.Upstream); err != nil {
+	if err = p.openUpstreams(cfg); err != nil {
 		return err
 	}
 	if len(cfg.Queues) > 0 {
@@ -123,7 +125,7 @@ func (p *Pillion) newHandler(next fasthttp.RequestHandler) (*proxy.Handler, erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h, err := proxy.New(proxy.Deps{
-		Sessions: p.sessions, Store: p.store, Upstream: p.upstream, Next: next, Log: p.log,
+		Sessions: p.sessions, Store: p.store, Upstream: p.upstream, Upstreams: p.upstreams, Next: next, Log: p.log,
 	}, settings(p.cfg))
 	if err == nil {
 		p.handlers = append(p.handlers, h)

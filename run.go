@@ -137,9 +137,7 @@ func (p *Pillion) shutdown(ctx context.Context) error {
 	errs = append(errs, <-stopped)
 	p.stop()
 	p.background.Wait()
-	if p.upstream != nil {
-		errs = append(errs, p.upstream.Close())
-	}
+	errs = append(errs, p.closeUpstreams())
 	if p.redis != nil {
 		p.redis.Close()
 	}
@@ -160,7 +158,7 @@ func (p *Pillion) closeHandlers(ctx context.Context, handlers []*proxy.Handler) 
 	select {
 	case <-done:
 	case <-ctx.Done():
-		_ = p.upstream.Close()
+		_ = p.closeUpstreams()
 		<-done
 	}
 }

@@ -87,7 +87,7 @@ func (c *call) release() {
 
 // prepare serialises the request.
 func (c *call) prepare(x *exchange, plain bool) error {
-	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.snap.untilClose
+	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.route.untilClose
 	c.req.Interim, c.req.HeaderTimeout = nil, 0
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)

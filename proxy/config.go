@@ -17,6 +17,9 @@ type Rule struct {
 	Match rules.Match `yaml:"match"`
 	// Session says whether they need a session.
 	Session sessioncheck.Policy `yaml:"session"`
+	// Upstream names the entry of upstreams that they go to; without it, they go to
+	// the main application.
+	Upstream string `yaml:"upstream"`
 	// Cache says whether and how their responses are stored.
 	Cache cache.Policy `yaml:"cache"`
 	// Rewrite says which path the application sees.

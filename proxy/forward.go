@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"errors"
+	"math"
 	"net/netip"
+	"strconv"
 
 	"github.com/valyala/fasthttp"
 
@@ -188,7 +190,7 @@ func (x *exchange) maxBody() int64 {
 // forward sends the request to the application and leaves its response, head and
 // body, in ctx.Response. It answers with a problem and returns false when there is none.
 func (x *exchange) forward(plain bool) bool {
-	if err := x.h.origin.fetch(x, plain); err != nil {
+	if err := x.route.origin.fetch(x, plain); err != nil {
 		x.forwardFailed(err)
 		return false
 	}
@@ -201,7 +203,12 @@ func (x *exchange) forwardFailed(err error) {
 	var unread *wire.Refusal // the client's body is malformed, or did not come
 	failure := cache.FailureConnect
 	status, detail := fasthttp.StatusBadGateway, "The application did not give a valid response."
+	retryAfter := 1
+	var unavailable *upstream.UnavailableError
 	switch {
+	case errors.As(err, &unavailable):
+		status, detail = fasthttp.StatusServiceUnavailable, "The application is not available."
+		retryAfter = max(1, int(math.Ceil(unavailable.After.Seconds())))
 	case errors.As(err, &r):
 		x.refuse(r.refusal)
 		return
@@ -223,14 +230,14 @@ func (x *exchange) forwardFailed(err error) {
 	case errors.Is(err, upstream.ErrConnect):
 		detail = "The application cannot be reached."
 	}
-	x.h.stats.upstreamFailed(status)
+	x.h.stats.upstreamFailed(x.route.upstream, status)
 	x.h.logFailure(x, status, err)
 	if x.serveOnFailure(failure) {
 		return
 	}
 	extra := ""
 	if status == fasthttp.StatusServiceUnavailable {
-		extra = "Retry-After: 1\r\n"
+		extra = "Retry-After: " + strconv.Itoa(retryAfter) + "\r\n"
 	}
 	x.outcome = outcomeError
 	x.problem(status, detail, extra)

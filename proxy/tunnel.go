@@ -72,7 +72,7 @@ func (h *Handler) Close() {
 // wantsTunnel says whether the request asks for another protocol (RFC 9110 §7.8)
 // and can have it. An Upgrade field that Connection does not name is ignored.
 func (x *exchange) wantsTunnel() bool {
-	_, socket := x.h.origin.(*upstreamOrigin)
+	_, socket := x.route.origin.(*upstreamOrigin)
 	return socket && x.upgrade && x.isGet() && x.ctx.Request.Header.IsHTTP11() && x.size == 0 &&
 		x.ctx.Request.Header.ConnectionUpgrade()
 }
@@ -97,7 +97,7 @@ func (x *exchange) upgradeTo() {
 	}
 	c.head = append(head, '\r', '\n')
 	c.req.Head = c.head
-	origin := x.h.origin.(*upstreamOrigin)
+	origin := x.route.origin.(*upstreamOrigin)
 	conn, body, err := origin.client.Upgrade(context.Background(), &c.req, &x.ctx.Response.Header)
 	switch {
 	case err != nil:

@@ -390,7 +390,7 @@ func TestHealthCheck(t *testing.T) {
 func TestHealthStaysOpen(t *testing.T) {
 	onStub(t, func(cfg *Config) { withHealth(testHealth)(cfg); withBreaker(1)(cfg) }, func(t *testing.T, c *Client, s *stub) {
 		s.set(nil, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
-		time.Sleep(time.Minute)
+		time.Sleep(62 * time.Second) // between two checks
 		// No request is a trial: the check is.
 		wantUnavailable(t, c, s, testHealth.Interval)
 		time.Sleep(time.Minute)
@@ -409,7 +409,7 @@ func TestHealthyClosesTheBreaker(t *testing.T) {
 		withHealth(testHealth)(cfg)
 		cfg.Breaker = Breaker{Failures: 1, Open: time.Hour}
 	}, func(t *testing.T, c *Client, s *stub) {
-		time.Sleep(time.Minute)
+		time.Sleep(62 * time.Second) // between two checks
 		s.set(errNoRoute, "")
 		get(c, "/")
 		wantUnavailable(t, c, s, time.Hour)
