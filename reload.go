@@ -33,9 +33,10 @@ func (r *reloadState) counts() (ok, failed uint64, lastOK bool) {
 // Reload puts a new configuration to use for the requests that come from now on;
 // requests under way keep the one that they began with. What can change are rules,
 // session.retry_after, log.access, of cache: max_object, keep, targets and
-// tag_fields, and of server: max_body and trusted_proxies. When anything else
-// differs, or anything is wrong, nothing is changed and the error says what: the
-// last good configuration stays in use.
+// tag_fields, and of server: max_body, trusted_proxies, max_tunnels,
+// tunnel_idle_timeout and tunnel_drain. When anything else differs, or anything is
+// wrong, nothing is changed and the error says what: the last good configuration
+// stays in use.
 func (p *Pillion) Reload(cfg Config) error {
 	err := p.reload(cfg)
 	p.reloads.note(err)
@@ -76,6 +77,8 @@ func needRestart(old, now Config) []string {
 	old.Session.RetryAfter = now.Session.RetryAfter
 	old.Log.Access = now.Log.Access
 	old.Server.MaxBody, old.Server.TrustedProxies = now.Server.MaxBody, now.Server.TrustedProxies
+	old.Server.MaxTunnels, old.Server.TunnelIdleTimeout = now.Server.MaxTunnels, now.Server.TunnelIdleTimeout
+	old.Server.TunnelDrain = now.Server.TunnelDrain
 	var keys []string
 	a, b := reflect.ValueOf(old), reflect.ValueOf(now)
 	for i := range a.NumField() {

@@ -138,6 +138,9 @@ func (v *validator) server() {
 	// The server keeps a whole body in an int, and holds some of it in memory.
 	v.sizeBetween("server.max_body", s.MaxBody, units.KiB, 1024*units.GiB)
 	v.between("server.max_connections", s.MaxConnections, 1, 1<<20)
+	v.between("server.max_tunnels", s.MaxTunnels, 1, 1<<20)
+	v.notNegative("server.tunnel_idle_timeout", s.TunnelIdleTimeout)
+	v.notNegative("server.tunnel_drain", s.TunnelDrain)
 	for i, p := range s.TrustedProxies {
 		v.network(v.element("server.trusted_proxies", i), p)
 	}

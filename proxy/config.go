@@ -27,7 +27,7 @@ type ServerConfig struct {
 	// its body.
 	ReadTimeout time.Duration `yaml:"read_timeout" env:"READ_TIMEOUT"`
 	// WriteTimeout bounds the writing of a response, or of each part of one that is
-	// streamed; 0 is no bound.
+	// streamed or of what goes through a tunnel; 0 is no bound.
 	WriteTimeout time.Duration `yaml:"write_timeout" env:"WRITE_TIMEOUT"`
 	// IdleTimeout bounds the wait for the next request on a connection.
 	IdleTimeout time.Duration `yaml:"idle_timeout" env:"IDLE_TIMEOUT"`
@@ -37,6 +37,14 @@ type ServerConfig struct {
 	MaxBody units.Size `yaml:"max_body" env:"MAX_BODY"`
 	// MaxConnections bounds the open client connections.
 	MaxConnections int `yaml:"max_connections" env:"MAX_CONNECTIONS"`
+	// MaxTunnels bounds the open tunnels: connections that were upgraded to another
+	// protocol, such as WebSocket.
+	MaxTunnels int `yaml:"max_tunnels" env:"MAX_TUNNELS"`
+	// TunnelIdleTimeout ends a tunnel through which no byte has gone for that long, in
+	// either direction; 0 is no bound.
+	TunnelIdleTimeout time.Duration `yaml:"tunnel_idle_timeout" env:"TUNNEL_IDLE_TIMEOUT"`
+	// TunnelDrain is for how long tunnels may end by themselves after a stop.
+	TunnelDrain time.Duration `yaml:"tunnel_drain" env:"TUNNEL_DRAIN"`
 	// ShutdownTimeout bounds the drain after a stop: requests and deliveries in
 	// flight may finish.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT"`
@@ -49,13 +57,16 @@ type ServerConfig struct {
 // DefaultServer gives the settings that apply where the user sets none.
 func DefaultServer() ServerConfig {
 	return ServerConfig{
-		ReadTimeout:     60 * time.Second,
-		WriteTimeout:    60 * time.Second,
-		IdleTimeout:     75 * time.Second,
-		MaxHeader:       32 * units.KiB,
-		MaxBody:         64 * units.MiB,
-		MaxConnections:  65536,
-		ShutdownTimeout: 20 * time.Second,
-		TrustedProxies:  []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
+		ReadTimeout:       60 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       75 * time.Second,
+		MaxHeader:         32 * units.KiB,
+		MaxBody:           64 * units.MiB,
+		MaxConnections:    65536,
+		MaxTunnels:        16384,
+		TunnelIdleTimeout: time.Hour,
+		TunnelDrain:       5 * time.Second,
+		ShutdownTimeout:   20 * time.Second,
+		TrustedProxies:    []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
 	}
 }
