@@ -27,6 +27,7 @@ type call struct {
 	hint   func(int, *fasthttp.ResponseHeader)
 	// untilClose is upstream.until_close.
 	untilClose bool
+	life       lifetime
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -154,6 +155,7 @@ func (c *call) Close() error {
 	if c.body == nil {
 		return nil
 	}
+	c.life.over()
 	err := c.body.Close()
 	c.release()
 	return err

@@ -103,6 +103,7 @@ func (x *exchange) takeBody(c *call) error {
 		return errors.Join(err, c.Close())
 	}
 	resp.ImmediateHeaderFlush = size < 0
+	x.endWithSession(c)
 	resp.SetBodyStream(c, int(size))
 	return nil
 }
@@ -126,7 +127,7 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	h := &x.ctx.Request.Header
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) || l.kind == kindUpgrade && !x.upgrade {
 			h.DelBytes(l.name)
 		}
 	}

@@ -37,6 +37,7 @@ func NewServer(h *Handler, cfg ServerConfig, log zerolog.Logger) *Server {
 		TCPKeepalive:                 true,
 		TCPKeepalivePeriod:           30 * time.Second,
 		SecureErrorLogMessage:        true,
+		KeepHijackedConns:            true, // a tunnel outlives the call that takes it over
 		Logger:                       quietLogger{log},
 	}}
 }

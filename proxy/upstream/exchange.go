@@ -230,7 +230,7 @@ func (x *exchange) failed(err error) error {
 func (x *exchange) body() *Body {
 	b := &x.r.body
 	*b = Body{
-		c: x.c, ctx: x.ctx, cn: x.cn, up: x.up, unwatch: x.unwatch,
+		c: x.c, ctx: x.ctx, cn: x.cn, nc: x.cn.nc, up: x.up, unwatch: x.unwatch,
 		reuse: x.hd.keepAlive() && x.sendErr == nil && !x.upgrade,
 	}
 	x.cn.src.idle = x.c.cfg.Timeouts.Idle
