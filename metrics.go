@@ -47,6 +47,9 @@ func metricTexts() [][]string {
 		{"upstream_failures_total", "Requests that the application gave no valid response to, by the status sent.", "upstream", "status"},
 		{"request_duration_seconds", "Time from the request's header to the response's."},
 		{"connections", "Open client connections."},
+		{"tunnels", "Open tunnels: connections upgraded to another protocol."},
+		{"tunnels_total", "Tunnels by how they ended.", "end"},
+		{"tunnel_bytes_total", "Bytes that went through tunnels, by direction.", "direction"},
 		{"redis_up", "1 while Redis has answered within redis.max_staleness."},
 		{"redis_tracking", "1 when Redis has CLIENT TRACKING; without it nothing is kept in memory."},
 		{"redis_heartbeat_age_seconds", "Age of the last sign of life on the tracking connection; -1 before the first."},
@@ -61,6 +64,8 @@ func metricTexts() [][]string {
 		{"session_checks_total", "Session checks by result.", "result"},
 		{"session_renewals_total", "Sessions whose lifetime was set again."},
 		{"session_renewals_failed_total", "Renewals that were dropped or not answered; the next request tries again."},
+		{"session_watches", "Sessions that are watched, since a tunnel or stream depends on them."},
+		{"session_watch_ends_total", "Tunnels and streams that were ended with their session."},
 		{"upstream_connections", "Connections to the application.", "upstream", "state"},
 		{"upstream_dials_total", "Connections to the application opened.", "upstream"},
 		{"upstream_dial_errors_total", "Connections to the application that could not be opened.", "upstream"},
@@ -103,6 +108,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	e := emitter{c, ch}
 	e.gauge("build_info", 1, c.p.version)
 	c.requests(e)
+	c.tunnels(e)
 	c.redis(e)
 	c.sessions(e)
 	c.upstream(e)
@@ -166,6 +172,22 @@ func (c *collector) requests(e emitter) {
 	e.gauge("connections", float64(open))
 }
 
+func (c *collector) tunnels(e emitter) {
+	c.p.mu.Lock()
+	handlers := c.p.handlers
+	c.p.mu.Unlock()
+	var sum proxy.TunnelCounts
+	for _, h := range handlers {
+		sum.Add(h.Tunnels())
+	}
+	e.gauge("tunnels", float64(sum.Open))
+	for how, n := range sum.Ended {
+		e.counter("tunnels_total", n, how)
+	}
+	e.counter("tunnel_bytes_total", sum.Up, "to_application")
+	e.counter("tunnel_bytes_total", sum.Down, "to_client")
+}
+
 func (c *collector) redis(e emitter) {
 	st, s := c.p.redis.State(), c.p.redis.Stats()
 	e.gauge("redis_up", boolean(st.Up))
@@ -195,6 +217,8 @@ func (c *collector) sessions(e emitter) {
 	e.counter("session_checks_total", s.Unknown, "unknown")
 	e.counter("session_renewals_total", s.Renewed)
 	e.counter("session_renewals_failed_total", s.RenewDropped+s.RenewFailed)
+	e.gauge("session_watches", float64(s.Watched))
+	e.counter("session_watch_ends_total", s.WatchEnded)
 }
 
 func (c *collector) upstream(e emitter) {

@@ -103,7 +103,7 @@ func (p *Pillion) build(cfg Config) (err error) {
 	if p.redis, err = redisconn.Open(cfg.Redis, int64(cfg.Cache.Memory), p.log); err != nil {
 		return err
 	}
-	if p.sessions, err = sessioncheck.New(cfg.Session, p.redis, p.log, sessioncheck.WithFields(sessionFields(cfg.Rules)...)); err != nil {
+	if p.sessions, err = sessioncheck.New(cfg.Session, p.redis, p.log, sessioncheck.WithFields(sessionFields(cfg.Rules)...), sessioncheck.WithStaleness(cfg.Redis.MaxStaleness)); err != nil {
 		return err
 	}
 	p.store = cache.NewStore(p.redis, cfg.Cache.MaxTTL)

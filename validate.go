@@ -147,6 +147,9 @@ func (v *validator) server() {
 	v.between("server.max_connections", s.MaxConnections, 1, 1<<20)
 	v.between("server.max_requests", s.MaxRequests, 0, 1<<30)
 	v.notNegative("server.max_connection_age", s.MaxConnectionAge)
+	v.between("server.max_tunnels", s.MaxTunnels, 1, 1<<20)
+	v.notNegative("server.tunnel_idle_timeout", s.TunnelIdleTimeout)
+	v.notNegative("server.tunnel_drain", s.TunnelDrain)
 	for i, p := range s.TrustedProxies {
 		v.network(v.element("server.trusted_proxies", i), p)
 	}

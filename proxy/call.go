@@ -32,6 +32,7 @@ type call struct {
 	untilClose bool
 	barred     func(name []byte) bool // of the trailers of a chunked request
 	trails     bool                   // the head is sent before the body is read
+	life       lifetime
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -190,6 +191,7 @@ func (c *call) Close() error {
 	if c.body == nil {
 		return nil
 	}
+	c.life.over()
 	err := c.body.Close()
 	c.release()
 	return err

@@ -60,6 +60,7 @@ func (x *exchange) guard() *refusal {
 		return r
 	}
 	nominate(x.lines)
+	x.upgrade = x.upgrade && x.offersProtocol()
 	authority, target, r := splitTarget(h.RequestURI(), x.method)
 	if r != nil {
 		return r

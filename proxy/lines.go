@@ -59,6 +59,9 @@ func kindOf(name []byte) kind {
 	case 'f':
 		return only(name, "forwarded", kindForwarded)
 	case 'h':
+		if foldEqual(name, "http2-settings") {
+			return kindHop
+		}
 		return only(name, "host", kindHost)
 	case 'i':
 		if foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") {

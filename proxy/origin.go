@@ -114,6 +114,7 @@ func (x *exchange) takeBody(c *call) error {
 	}
 	resp.ImmediateHeaderFlush = size < 0
 	c.trails = size < 0
+	x.endWithSession(c)
 	resp.SetBodyStream(c, int(size))
 	return nil
 }
@@ -140,7 +141,8 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	}
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix ||
+			plain && x.leftOut(l.name) || l.kind == kindUpgrade && !x.upgrade {
 			h.DelBytes(l.name)
 		}
 	}

@@ -82,11 +82,12 @@ func (r *rig) addPod() *pod {
 	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
-	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop())
+	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness))
 	must(r.t, err)
 	up, err := upstream.New(r.up)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
+	r.t.Cleanup(sessions.Close)
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
 	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
 		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
@@ -101,7 +102,7 @@ func (r *rig) addPod() *pod {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		_ = srv.Shutdown(ctx)
-		h.Close()
+		h.Shutdown(ctx)
 		<-done
 	})
 	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store}

@@ -49,6 +49,7 @@ func NewServer(h *Handler, cfg ServerConfig, log zerolog.Logger) *Server {
 		NoDefaultContentType:         true,
 		CloseOnShutdown:              true,
 		SecureErrorLogMessage:        true,
+		KeepHijackedConns:            true, // a tunnel outlives the call that takes it over
 		Logger:                       quietLogger{log},
 	}}
 }

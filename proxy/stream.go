@@ -63,7 +63,7 @@ func sendUntilClose(ctx *fasthttp.RequestCtx, body *answer) {
 	}
 	_ = ctx.Response.CloseBodyStream()
 	ctx.HijackSetNoResponse(true)
-	ctx.Hijack(func(net.Conn) {})
+	ctx.Hijack(func(c net.Conn) { _ = c.Close() })
 }
 
 // send copies the body to the connection until its end.

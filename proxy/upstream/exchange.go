@@ -231,7 +231,7 @@ func (x *exchange) body() *Body {
 	b := &x.r.body
 	lines := b.dec.lines[:0]
 	*b = Body{
-		c: x.c, ctx: x.ctx, cn: x.cn, up: x.up, unwatch: x.unwatch,
+		c: x.c, ctx: x.ctx, cn: x.cn, nc: x.cn.nc, up: x.up, unwatch: x.unwatch,
 		reuse: x.hd.keepAlive() && x.sendErr == nil && !x.upgrade,
 	}
 	b.dec.lines = lines

@@ -67,8 +67,12 @@ func (c *Conn) IsTLS() bool {
 }
 
 // Raw hands the connection over to another protocol: Read gives every byte from here
-// on, those first that came with the request.
-func (c *Conn) Raw() { c.raw = true }
+// on, those first that came with the request. The Listener does not count it any more,
+// and Cut leaves it to whoever has it.
+func (c *Conn) Raw() {
+	c.raw = true
+	c.ln.remove(c)
+}
 
 // CloseAfter says that the connection is closed with the next answer, which the client
 // gets the time to read.
