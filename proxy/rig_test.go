@@ -44,6 +44,8 @@ type rig struct {
 	// via, when set, puts something between a pod and Redis: it gets the address of
 	// Redis and gives the one that the pod is to use.
 	via func(addr string) string
+	// accept, when set, puts something between a pod and its listener.
+	accept func(net.Listener) net.Listener
 }
 
 type pod struct {
@@ -51,6 +53,7 @@ type pod struct {
 	conn    *redisconn.Conn
 	handler *proxy.Handler
 	store   *cache.Store
+	up      *upstream.Client
 }
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
@@ -94,6 +97,9 @@ func (r *rig) addPod() *pod {
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
+	if r.accept != nil {
+		ln = r.accept(ln)
+	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
@@ -104,7 +110,7 @@ func (r *rig) addPod() *pod {
 		h.Close()
 		<-done
 	})
-	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store}
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up}
 	r.pods = append(r.pods, p)
 	return p
 }

@@ -153,6 +153,11 @@ func (r *Recorder) end(nc net.Conn, rest []byte, fault error) {
 	case fault != nil:
 		r.got.Faults = append(r.got.Faults, fault)
 	case len(rest) > 0:
+		if m, _, _ := ReadRequest(rest); m.Head > 0 {
+			if err := CheckForwarded(&m); err != nil {
+				r.got.Faults = append(r.got.Faults, fmt.Errorf("the application got %q: %w", clip(rest), err))
+			}
+		}
 		r.got.Partial = append(r.got.Partial, string(rest))
 	}
 }

@@ -25,6 +25,7 @@ type Message struct {
 	Body           string
 	Trailers       []Field
 	ToClose        bool // a response that ends with its connection
+	Head           int  // length of the head; 0 until all of it was read and accepted
 	raw            []byte
 }
 
@@ -57,7 +58,8 @@ type reader struct {
 	pos int
 }
 
-// ReadRequest reads one request from the beginning of b and gives its length.
+// ReadRequest reads one request from the beginning of b and gives its length. With an
+// error it gives what it has read until then.
 // Bytes above 0x7e may stand in the target, which many readers let pass.
 func ReadRequest(b []byte) (Message, int, error) {
 	r := reader{b: b}
@@ -75,6 +77,7 @@ func ReadRequest(b []byte) (Message, int, error) {
 	if err := m.framing(); err != nil {
 		return m, 0, err
 	}
+	m.Head = r.pos
 	switch {
 	case m.Chunked:
 		err = r.chunks(&m)
@@ -103,6 +106,7 @@ func ReadResponse(b []byte, method string, closed bool) (Message, int, error) {
 	if err := m.framing(); err != nil {
 		return m, 0, err
 	}
+	m.Head = r.pos
 	err = r.responseBody(&m, method, closed)
 	m.raw = b[:r.pos]
 	return m, r.pos, err
