@@ -44,6 +44,8 @@ type rig struct {
 	// via, when set, puts something between a pod and Redis: it gets the address of
 	// Redis and gives the one that the pod is to use.
 	via func(addr string) string
+	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
+	quiet bool
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
 }
@@ -91,7 +93,11 @@ func (r *rig) addPod() *pod {
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
+	log := zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)
+	if r.quiet {
+		log = zerolog.Nop()
+	}
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: log},
 		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
 			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
 	must(r.t, err)
