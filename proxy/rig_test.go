@@ -44,6 +44,10 @@ type rig struct {
 	// via, when set, puts something between a pod and Redis: it gets the address of
 	// Redis and gives the one that the pod is to use.
 	via func(addr string) string
+	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
+	quiet bool
+	// accept, when set, puts something between a pod and its listener.
+	accept func(net.Listener) net.Listener
 }
 
 type pod struct {
@@ -51,6 +55,7 @@ type pod struct {
 	conn    *redisconn.Conn
 	handler *proxy.Handler
 	store   *cache.Store
+	up      *upstream.Client
 }
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
@@ -89,12 +94,19 @@ func (r *rig) addPod() *pod {
 	r.t.Cleanup(func() { _ = up.Close() })
 	r.t.Cleanup(sessions.Close)
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
+	log := zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)
+	if r.quiet {
+		log = zerolog.Nop()
+	}
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: log},
 		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
 			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
+	if r.accept != nil {
+		ln = r.accept(ln)
+	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
@@ -105,7 +117,7 @@ func (r *rig) addPod() *pod {
 		h.Shutdown(ctx)
 		<-done
 	})
-	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store}
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up}
 	r.pods = append(r.pods, p)
 	return p
 }

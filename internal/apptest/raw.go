@@ -226,6 +226,18 @@ func Expect() Step {
 	}
 }
 
+// Route reads the head of a request and plays the steps that it is answered with. They
+// read its body, if they want it.
+func Route(steps func(*http.Request) []Step) Step {
+	return func(c *Conn) error {
+		req, err := http.ReadRequest(c.br)
+		if err != nil {
+			return err
+		}
+		return run(c, steps(req))
+	}
+}
+
 // ExpectHead reads a request up to the end of its head.
 func ExpectHead() Step {
 	return func(c *Conn) error {
