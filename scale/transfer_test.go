@@ -135,7 +135,9 @@ func download(base, query string, size int64) error {
 // transfers are the ways in which a body passes.
 func transfers() map[string]func(base string, size int64) error {
 	down := func(query string) func(string, int64) error {
-		return func(base string, size int64) error { return download(base, fmt.Sprintf("size=%d&%s", size, query), size) }
+		return func(base string, size int64) error {
+			return download(base, fmt.Sprintf("size=%d&%s", size, query), size)
+		}
 	}
 	return map[string]func(string, int64) error{
 		"up with Content-Length": func(base string, size int64) error { return upload(base, size, true) },
