@@ -37,6 +37,8 @@ type rig struct {
 	rules []proxy.Rule
 	cfg   proxy.ServerConfig
 	up    upstream.Config
+	// upstreams are further applications by name.
+	upstreams map[string]upstream.Config
 	// redisTimeout is long by default, since machines that run tests are slow.
 	redisTimeout time.Duration
 	fillTimeout  time.Duration
@@ -87,8 +89,14 @@ func (r *rig) addPod() *pod {
 	up, err := upstream.New(r.up)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
+	others := map[string]*upstream.Client{}
+	for name, cfg := range r.upstreams {
+		others[name], err = upstream.New(cfg)
+		must(r.t, err)
+		r.t.Cleanup(func() { _ = others[name].Close() })
+	}
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Upstreams: others, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
 		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
 			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
 	must(r.t, err)
