@@ -235,7 +235,9 @@ func (x *exchange) forwardFailed(err error) {
 		detail = "The application cannot be reached."
 	}
 	x.h.stats.upstreamFailed(x.route.upstream, status)
-	x.h.logFailure(x, status, err)
+	if unavailable == nil { // that no requests are sent was logged when it began
+		x.h.logFailure(x, status, err)
+	}
 	if x.serveOnFailure(failure) {
 		return
 	}

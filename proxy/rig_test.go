@@ -37,6 +37,8 @@ type rig struct {
 	rules []proxy.Rule
 	cfg   proxy.ServerConfig
 	up    upstream.Config
+	// upstreams are further applications by name.
+	upstreams map[string]upstream.Config
 	// redisTimeout is long by default, since machines that run tests are slow.
 	redisTimeout time.Duration
 	fillTimeout  time.Duration
@@ -92,13 +94,19 @@ func (r *rig) addPod() *pod {
 	up, err := upstream.New(r.up)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
+	others := map[string]*upstream.Client{}
+	for name, cfg := range r.upstreams {
+		others[name], err = upstream.New(cfg)
+		must(r.t, err)
+		r.t.Cleanup(func() { _ = others[name].Close() })
+	}
 	r.t.Cleanup(sessions.Close)
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
 	log := zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)
 	if r.quiet {
 		log = zerolog.Nop()
 	}
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: log},
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Upstreams: others, Log: log},
 		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
 			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
 	must(r.t, err)
