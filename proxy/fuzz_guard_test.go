@@ -75,7 +75,7 @@ func FuzzHygiene(f *testing.F) {
 func mayBeRefused(m *apptest.Message) bool {
 	return len(m.Fields) > 200 || slices.ContainsFunc(m.Fields[1:], func(f apptest.Field) bool {
 		switch normal(f.Name) {
-		case "host", "content-length", "transfer-encoding", "expect":
+		case "host", "content-length", "transfer-encoding", "expect", "trailer":
 			return true
 		}
 		return false
