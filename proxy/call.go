@@ -22,6 +22,7 @@ type call struct {
 	in       bodyReader
 	guard    containedReader // around in
 	body     *upstream.Body
+	first    []byte // of the body: it has been read, and comes before the rest
 	ctx      *fasthttp.RequestCtx
 	extend   time.Duration
 	pool     *sync.Pool
@@ -81,7 +82,7 @@ func (c *call) stopBody() {
 }
 
 func (c *call) release() {
-	c.body, c.ctx, c.barred, c.trails = nil, nil, nil, false
+	c.body, c.ctx, c.barred, c.trails, c.first = nil, nil, nil, false, nil
 	c.in, c.guard = bodyReader{}, containedReader{}
 	c.pool.Put(c)
 }
@@ -169,6 +170,11 @@ func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
 // Read gives the response body. Every part that arrives moves the client's write
 // deadline along: a long download is fine, a stalled one is not.
 func (c *call) Read(p []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
 	n, err := c.body.Read(p)
 	if n > 0 && c.ctx != nil && c.extend > 0 {
 		_ = c.ctx.SetWriteDeadline(time.Now().Add(c.extend))

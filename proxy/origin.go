@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -22,6 +23,17 @@ type origin interface {
 // bufferUpTo is the size up to which a body of known length is read before the
 // answer begins: a truncated one can then still become a 502.
 const bufferUpTo = 64 << 10
+
+// bufferWait is for how long it is waited for.
+const bufferWait = 100 * time.Millisecond
+
+// hurried reads a body until a time.
+type hurried struct {
+	body *upstream.Body
+	end  time.Time
+}
+
+func (h *hurried) Read(p []byte) (int, error) { return h.body.ReadBy(p, h.end) }
 
 // bufferForHTTP10 bounds what is held for a client that knows no chunked coding
 // when the length is not known.
@@ -110,8 +122,17 @@ func (x *exchange) takeBody(c *call) error {
 		return x.bufferAll(c)
 	}
 	if size > 0 && size <= bufferUpTo {
-		_, err := io.CopyN(resp.BodyWriter(), c.body, size)
-		return errors.Join(err, c.Close())
+		var src io.Reader = c.body
+		if x.wire != nil { // else nobody is waiting, or another server would hold it back
+			src = &hurried{c.body, time.Now().Add(bufferWait)}
+		}
+		_, err := io.CopyN(resp.BodyWriter(), src, size)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return errors.Join(err, c.Close())
+		}
+		// The application is slow with it: the client shall have what there is.
+		c.first = bytes.Clone(resp.Body())
+		resp.ResetBody()
 	}
 	resp.ImmediateHeaderFlush = size < 0
 	c.trails = size < 0

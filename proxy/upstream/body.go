@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
+	"time"
 )
 
 type framing uint8
@@ -98,6 +100,35 @@ func (b *Body) Read(p []byte) (int, error) {
 		b.settle(true)
 	}
 	return 0, b.err
+}
+
+// ReadBy is Read for a body with a length, with a bound on the wait: when nothing has
+// come by then it gives os.ErrDeadlineExceeded, and the body can be read on.
+func (b *Body) ReadBy(p []byte, t time.Time) (int, error) {
+	if b.framing != byLength || b.cn == nil || b.err != nil || len(p) == 0 {
+		return b.Read(p)
+	}
+	src := &b.cn.src
+	idle := src.idle
+	src.idle = 0 // else it would set a deadline of its own
+	if err := src.nc.SetReadDeadline(t); err != nil {
+		return 0, err
+	}
+	n, end, err := b.read(p)
+	src.idle = idle
+	switch {
+	case end:
+		b.finish()
+	case err != nil && isTimeout(err):
+		err = os.ErrDeadlineExceeded
+	case err != nil:
+		b.fail(err)
+		err = b.err
+	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, err
 }
 
 func (b *Body) read(p []byte) (n int, end bool, err error) {
