@@ -25,11 +25,16 @@ func (x *exchange) lookup() bool {
 		return false
 	}
 	x.keyed = true
-	if x.h.passes.has(x.hash, x.now) {
-		x.fwd, x.solo = cache.FwdMiss, true
-		return x.refuseOnlyIfCached()
+	// What memory has goes before a key's being known as uncacheable. Else a pod that has
+	// not heard of a purge yet could answer with what is new, and then with what is old.
+	solo := x.h.passes.has(x.hash, x.now)
+	if solo && x.h.store.Peek(x.redisKey, x.now) == nil {
+		return x.goAlone()
 	}
 	s, use, fwd := x.find()
+	if solo && (s == nil || !use.Served()) {
+		return x.goAlone()
+	}
 	if s == nil {
 		if x.servePart() {
 			return true
@@ -50,6 +55,12 @@ func (x *exchange) lookup() bool {
 		x.refresh(s)
 	}
 	return true
+}
+
+// goAlone has the request forwarded without waiting for others.
+func (x *exchange) goAlone() bool {
+	x.fwd, x.solo, x.index = cache.FwdMiss, true, nil
+	return x.refuseOnlyIfCached()
 }
 
 // bypass says why a request has no part in the cache; empty when it has.
