@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/internal/redisproc"
@@ -44,6 +45,13 @@ type rig struct {
 	// via, when set, puts something between a pod and Redis: it gets the address of
 	// Redis and gives the one that the pod is to use.
 	via func(addr string) string
+	// What some tests change of a pod: its settings, where its log goes, the
+	// connections to the application, and those of clients.
+	settings func(*proxy.Settings)
+	log      zerolog.Logger
+	dial     upstream.DialFunc
+	listen   func(net.Listener) net.Listener
+	next     fasthttp.RequestHandler // in place of the application behind a socket
 }
 
 type pod struct {
@@ -55,7 +63,8 @@ type pod struct {
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
 	t.Helper()
-	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second, fillTimeout: 10 * time.Second}
+	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second, fillTimeout: 10 * time.Second,
+		log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)}
 	r.other = redistest.Client(t, r.redis)
 	r.app = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
@@ -84,16 +93,21 @@ func (r *rig) addPod() *pod {
 	r.t.Cleanup(conn.Close)
 	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop())
 	must(r.t, err)
-	up, err := upstream.New(r.up)
+	var opts []upstream.Option
+	if r.dial != nil {
+		opts = append(opts, upstream.WithDial(r.dial))
+	}
+	up, err := upstream.New(r.up, opts...)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
-		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
-			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Next: r.next, Log: r.log}, r.podSettings())
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
+	if r.listen != nil {
+		ln = r.listen(ln)
+	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
@@ -107,6 +121,16 @@ func (r *rig) addPod() *pod {
 	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store}
 	r.pods = append(r.pods, p)
 	return p
+}
+
+// podSettings gives what a pod is made with.
+func (r *rig) podSettings() proxy.Settings {
+	s := proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
+		Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom}
+	if r.settings != nil {
+		r.settings(&s)
+	}
+	return s
 }
 
 func must(t testing.TB, err error) {

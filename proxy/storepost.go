@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,7 +22,7 @@ func (x *exchange) postForGet() bool {
 		return false
 	}
 	var err error
-	if c.lease, err = x.h.store.Begin(context.Background(), x.leaseKey()); c.lease == nil || err != nil {
+	if c.lease, err = x.takeLease(x.leaseKey()); c.lease == nil || err != nil {
 		return false // a GET is filling it, and is younger
 	}
 	c.requested = time.Now()

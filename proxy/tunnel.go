@@ -138,8 +138,9 @@ func (x *exchange) hijack(app net.Conn) {
 // copy passes bytes both ways until both sides have ended. The end of one direction
 // is passed on as such, where the connection can say it (half-close).
 func (t *tunnel) copy() {
-	defer t.close()
 	var up sync.WaitGroup
+	defer up.Wait() // also after a panic: the server takes the connection back
+	defer t.close()
 	up.Go(func() {
 		defer func() {
 			if p := recover(); p != nil {
