@@ -15,12 +15,14 @@ import (
 type Config struct {
 	// Listen is the TCP address of the proxy, such as ":8080", "unix:/path", or "off"
 	// for none: then only queues are drained, or Handler is used.
-	Listen   string              `yaml:"listen" env:"LISTEN"`
-	Server   proxy.ServerConfig  `yaml:"server" envPrefix:"SERVER_"`
-	Upstream upstream.Config     `yaml:"upstream" envPrefix:"UPSTREAM_"`
-	Redis    redisconn.Config    `yaml:"redis" envPrefix:"REDIS_"`
-	Session  sessioncheck.Config `yaml:"session" envPrefix:"SESSION_"`
-	Cache    cache.Config        `yaml:"cache" envPrefix:"CACHE_"`
+	Listen   string             `yaml:"listen" env:"LISTEN"`
+	Server   proxy.ServerConfig `yaml:"server" envPrefix:"SERVER_"`
+	Upstream upstream.Config    `yaml:"upstream" envPrefix:"UPSTREAM_"`
+	// Upstreams are further applications, to which rules send their requests.
+	Upstreams []upstream.Named    `yaml:"upstreams"`
+	Redis     redisconn.Config    `yaml:"redis" envPrefix:"REDIS_"`
+	Session   sessioncheck.Config `yaml:"session" envPrefix:"SESSION_"`
+	Cache     cache.Config        `yaml:"cache" envPrefix:"CACHE_"`
 	// Rules are tried in order; the first that matches wins. A request that no
 	// rule matches needs a session and is cached as its response allows.
 	Rules  []proxy.Rule        `yaml:"rules"`

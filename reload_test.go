@@ -22,6 +22,7 @@ func TestNeedRestart(t *testing.T) {
 			c.Session.RetryAfter, c.Log.Access = time.Minute, "all"
 			c.Server.MaxBody, c.Server.TrustedProxies = 1, nil
 			c.Server.RequestID, c.Log.Sample = "", 50
+			c.Server.MaxTunnels, c.Server.TunnelIdleTimeout, c.Server.TunnelDrain = 1, 0, 0
 		}, nil},
 		{"the store's lifetimes", func(c *Config) { c.Cache.MaxTTL = time.Hour; c.Cache.Keep = 0 }, []string{"cache"}},
 		{"others", func(c *Config) { c.Listen = ":1"; c.Cache.Memory++; c.Log.Level = "warn" }, []string{"listen", "cache", "log"}},

@@ -77,8 +77,8 @@ func (x *exchange) logAccess(took time.Duration, sent int64) {
 	if x.upstreamTook > 0 {
 		e.Dur("upstream_ms", x.upstreamTook)
 	}
-	if n := x.ctx.Request.Header.ContentLength(); n >= 0 {
-		e.Int("bytes_in", n)
+	if x.size >= 0 {
+		e.Int64("bytes_in", x.size)
 	}
 	if sent >= 0 {
 		e.Int64("bytes_out", sent)

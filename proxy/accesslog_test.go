@@ -250,7 +250,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 }
 
 func TestRequestID(t *testing.T) {
-	var app got
+	var app lastRequest
 	r := newRig(t, []proxy.Rule{rule("hit", "/hit", ttl(time.Hour)), rule("mine", "/mine", required), rule("all", "/**", uncached)}, app.ServeHTTP, 0)
 	trusting := r.addPod()
 	r.cfg.TrustedProxies = nil
@@ -306,7 +306,7 @@ func TestRequestID(t *testing.T) {
 }
 
 func TestTraceparentIsPassedOn(t *testing.T) {
-	var app got
+	var app lastRequest
 	r := newRig(t, []proxy.Rule{rule("all", "/**", ttl(time.Hour))}, app.ServeHTTP, 1)
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	r.pods[0].do(t, "GET", "/a", "traceparent", trace, "tracestate", "a=b")

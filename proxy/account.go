@@ -17,14 +17,38 @@ func (h *Handler) finish(x *exchange) {
 	took := x.sinceBegan()
 	h.stats.count(x.shard, x.outcome, x.status, took)
 	body := x.seal()
-	if x.logs() {
-		if body != nil {
-			body.x = x
-			return
-		}
+	x.settleConnection()
+	ctx := x.ctx
+	toTheEnd := x.setOut(body)
+	switch logged := x.logs(); {
+	case logged && body != nil:
+		body.x = x
+	case logged:
 		x.logAccess(took, x.bytesOut())
+		fallthrough
+	default:
+		h.release(x)
 	}
-	h.release(x)
+	if toTheEnd {
+		sendUntilClose(ctx, body)
+	}
+}
+
+// settleConnection decides whether the client's connection goes on: not after a body
+// that nobody read and that is too long to be read for nothing, nor after an answer
+// that came before the whole request had.
+func (x *exchange) settleConnection() {
+	w := x.wire
+	if w == nil || x.status == fasthttp.StatusSwitchingProtocols {
+		return
+	}
+	if w.Expired(x.now) {
+		x.ctx.SetConnectionClose()
+	}
+	// While a response streams its request may still be read: only Complete may be asked.
+	if !w.Body().Complete() && (x.ctx.Response.IsBodyStream() || w.Body().MustClose()) {
+		x.closeAfter()
+	}
 }
 
 // afterPanic answers 500. What the response holds may be what panicked: its stream is
@@ -43,7 +67,7 @@ func (x *exchange) afterPanic() {
 	}
 	x.outcome = outcomeError
 	x.problem(fasthttp.StatusInternalServerError, "An internal error occurred.", "")
-	x.ctx.SetConnectionClose()
+	x.closeAfter()
 }
 
 // dropLease gives back what a panic left behind.

@@ -17,6 +17,9 @@ type Rule struct {
 	Match rules.Match `yaml:"match"`
 	// Session says whether they need a session.
 	Session sessioncheck.Policy `yaml:"session"`
+	// Upstream names the entry of upstreams that they go to; without it, they go to
+	// the main application.
+	Upstream string `yaml:"upstream"`
 	// Cache says whether and how their responses are stored.
 	Cache cache.Policy `yaml:"cache"`
 	// Rewrite says which path the application sees.
@@ -55,11 +58,14 @@ type HeaderEdit struct {
 
 // ServerConfig bounds what a client may do.
 type ServerConfig struct {
-	// ReadTimeout bounds the wait for a request's header, and then for each part of
-	// its body.
+	// TLS makes the listener speak TLS.
+	TLS ServerTLS `yaml:"tls" envPrefix:"TLS_"`
+	// HeaderTimeout bounds the wait for a request's header, from its first byte.
+	HeaderTimeout time.Duration `yaml:"header_timeout" env:"HEADER_TIMEOUT"`
+	// ReadTimeout bounds the wait for each part of a request's body.
 	ReadTimeout time.Duration `yaml:"read_timeout" env:"READ_TIMEOUT"`
 	// WriteTimeout bounds the writing of a response, or of each part of one that is
-	// streamed; 0 is no bound.
+	// streamed or of what goes through a tunnel; 0 is no bound.
 	WriteTimeout time.Duration `yaml:"write_timeout" env:"WRITE_TIMEOUT"`
 	// IdleTimeout bounds the wait for the next request on a connection.
 	IdleTimeout time.Duration `yaml:"idle_timeout" env:"IDLE_TIMEOUT"`
@@ -69,6 +75,19 @@ type ServerConfig struct {
 	MaxBody units.Size `yaml:"max_body" env:"MAX_BODY"`
 	// MaxConnections bounds the open client connections.
 	MaxConnections int `yaml:"max_connections" env:"MAX_CONNECTIONS"`
+	// MaxRequests bounds the requests on one client connection; 0 is no bound.
+	MaxRequests int `yaml:"max_requests" env:"MAX_REQUESTS"`
+	// MaxConnectionAge closes a client connection with the answer to the first request
+	// after this time; 0 is no bound.
+	MaxConnectionAge time.Duration `yaml:"max_connection_age" env:"MAX_CONNECTION_AGE"`
+	// MaxTunnels bounds the open tunnels: connections that were upgraded to another
+	// protocol, such as WebSocket.
+	MaxTunnels int `yaml:"max_tunnels" env:"MAX_TUNNELS"`
+	// TunnelIdleTimeout ends a tunnel through which no byte has gone for that long, in
+	// either direction; 0 is no bound.
+	TunnelIdleTimeout time.Duration `yaml:"tunnel_idle_timeout" env:"TUNNEL_IDLE_TIMEOUT"`
+	// TunnelDrain is for how long tunnels may end by themselves after a stop.
+	TunnelDrain time.Duration `yaml:"tunnel_drain" env:"TUNNEL_DRAIN"`
 	// ShutdownTimeout bounds the drain after a stop: requests and deliveries in
 	// flight may finish.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT"`
@@ -84,14 +103,19 @@ type ServerConfig struct {
 // DefaultServer gives the settings that apply where the user sets none.
 func DefaultServer() ServerConfig {
 	return ServerConfig{
-		ReadTimeout:     60 * time.Second,
-		WriteTimeout:    60 * time.Second,
-		IdleTimeout:     75 * time.Second,
-		MaxHeader:       32 * units.KiB,
-		MaxBody:         64 * units.MiB,
-		MaxConnections:  65536,
-		ShutdownTimeout: 20 * time.Second,
-		TrustedProxies:  []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
-		RequestID:       "X-Request-Id",
+		TLS:               ServerTLS{MinVersion: "1.2"},
+		HeaderTimeout:     10 * time.Second,
+		ReadTimeout:       60 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       75 * time.Second,
+		MaxHeader:         32 * units.KiB,
+		MaxBody:           64 * units.MiB,
+		MaxConnections:    65536,
+		MaxTunnels:        16384,
+		TunnelIdleTimeout: time.Hour,
+		TunnelDrain:       5 * time.Second,
+		ShutdownTimeout:   20 * time.Second,
+		TrustedProxies:    []string{"127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"},
+		RequestID:         "X-Request-Id",
 	}
 }

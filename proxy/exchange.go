@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/wire"
 	"github.com/pillion-proxy/pillion/rules"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
@@ -29,9 +30,10 @@ type exchange struct {
 	hasQuery bool
 	odd      oddity
 	lines    []line
-	chunked  bool
+	wire     *wire.Conn // nil when another server read the request
+	size     int64      // of the body: 0 for none, -1 when it is chunked
 	upgrade  bool
-	expect   bool
+	unread   bool // there was no request to read: nothing of it is logged
 
 	route         *route
 	params        rules.Params
@@ -93,6 +95,7 @@ func (h *Handler) acquire(ctx *fasthttp.RequestCtx) *exchange {
 	x := h.pool.Get().(*exchange)
 	x.ctx, x.began, x.snap = ctx, time.Now(), h.snap.Load()
 	x.now = x.began
+	x.wire, _ = ctx.Conn().(*wire.Conn)
 	return x
 }
 

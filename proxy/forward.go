@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"errors"
+	"math"
 	"net/netip"
+	"strconv"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
 // buildHead appends the request head for the application, up to the framing fields.
@@ -135,7 +138,7 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 }
 
 func (x *exchange) scheme() string {
-	if x.ctx.IsTLS() {
+	if x.ctx.IsTLS() || x.wire != nil && x.wire.IsTLS() {
 		return "https"
 	}
 	return "http"
@@ -187,7 +190,7 @@ func (x *exchange) maxBody() int64 {
 // forward sends the request to the application and leaves its response, head and
 // body, in ctx.Response. It answers with a problem and returns false when there is none.
 func (x *exchange) forward(plain bool) bool {
-	if err := x.h.origin.fetch(x, plain); err != nil {
+	if err := x.route.origin.fetch(x, plain); err != nil {
 		x.forwardFailed(err)
 		return false
 	}
@@ -197,11 +200,20 @@ func (x *exchange) forward(plain bool) bool {
 
 func (x *exchange) forwardFailed(err error) {
 	var r *refusalError
+	var unread *wire.Refusal // the client's body is malformed, or did not come
 	failure := cache.FailureConnect
 	status, detail := fasthttp.StatusBadGateway, "The application did not give a valid response."
+	retryAfter := 1
+	var unavailable *upstream.UnavailableError
 	switch {
+	case errors.As(err, &unavailable):
+		status, detail = fasthttp.StatusServiceUnavailable, "The application is not available."
+		retryAfter = max(1, int(math.Ceil(unavailable.After.Seconds())))
 	case errors.As(err, &r):
 		x.refuse(r.refusal)
+		return
+	case errors.As(err, &unread):
+		x.refuse(&refusal{unread.Status, unread.Reason, unread.Detail})
 		return
 	case errors.Is(err, errBodyTooLarge):
 		x.refuse(&refuseBody)
@@ -218,19 +230,19 @@ func (x *exchange) forwardFailed(err error) {
 	case errors.Is(err, upstream.ErrConnect):
 		detail = "The application cannot be reached."
 	}
-	x.h.stats.upstreamFailed(status)
+	x.h.stats.upstreamFailed(x.route.upstream, status)
 	x.h.logFailure(x, status, err)
 	if x.serveOnFailure(failure) {
 		return
 	}
 	extra := ""
 	if status == fasthttp.StatusServiceUnavailable {
-		extra = "Retry-After: 1\r\n"
+		extra = "Retry-After: " + strconv.Itoa(retryAfter) + "\r\n"
 	}
 	x.outcome = outcomeError
 	x.problem(status, detail, extra)
-	if x.chunked || x.ctx.Request.Header.ContentLength() > 0 {
-		x.ctx.SetConnectionClose() // how much of the body was read is not certain
+	if x.size != 0 {
+		x.closeAfter() // how much of the body was read is not certain
 	}
 }
 

@@ -33,6 +33,7 @@ var (
 	refuseTooManyFields = refusal{431, "too_many_fields", "The header has more than 256 lines."}
 	refuseFraming       = refusal{400, "framing", "Content-Length and Transfer-Encoding are both given, given twice, or not understood."}
 	refuseCoding        = refusal{501, "transfer_coding", "The only transfer coding that is understood is chunked."}
+	refuseTwin          = refusal{400, "field_twin", "A field is named like Content-Length or Transfer-Encoding, with an underscore."}
 	refuseBody          = refusal{413, "body", "The body is larger than is allowed here."}
 )
 
@@ -41,6 +42,12 @@ var (
 // x.query and x.lines.
 func (x *exchange) guard() *refusal {
 	h := &x.ctx.Request.Header
+	if x.wire != nil {
+		if r := x.wire.Request().Refusal; r != nil {
+			x.unread = true
+			return &refusal{r.Status, r.Reason, r.Detail}
+		}
+	}
 	x.method = h.Method()
 	if r := checkStart(h, x.method); r != nil {
 		return r
@@ -53,6 +60,7 @@ func (x *exchange) guard() *refusal {
 		return r
 	}
 	nominate(x.lines)
+	x.upgrade = x.upgrade && x.offersProtocol()
 	authority, target, r := splitTarget(h.RequestURI(), x.method)
 	if r != nil {
 		return r
@@ -102,14 +110,21 @@ func (x *exchange) framing() *refusal {
 			}
 		case kindUpgrade:
 			x.upgrade = true
-		case kindExpect:
-			x.expect = true
+		case kindTwin:
+			return &refuseTwin
 		}
 	}
 	if lengths > 1 || codings > 1 || lengths+codings > 1 {
 		return &refuseFraming
 	}
-	x.chunked = codings == 1
+	switch {
+	case x.wire != nil: // it has taken these lines out, and reads the body
+		x.size = x.wire.Request().Size
+	case codings == 1:
+		x.size = -1
+	default:
+		x.size = int64(max(0, x.ctx.Request.Header.ContentLength()))
+	}
 	return nil
 }
 

@@ -61,19 +61,23 @@ type Deps struct {
 	Store    *cache.Store
 	Upstream *upstream.Client        // the application behind a socket, or
 	Next     fasthttp.RequestHandler // the application in this process
-	Log      zerolog.Logger
+	// Upstreams are the further applications that rules name.
+	Upstreams map[string]*upstream.Client
+	Log       zerolog.Logger
 }
 
 // Handler answers requests. It is safe for concurrent use.
 type Handler struct {
 	sessions  *sessioncheck.Checker
 	store     *cache.Store
-	origin    origin
+	origin    origin                     // of the rules that name none
+	origins   map[string]*upstreamOrigin // of those that do
 	log       zerolog.Logger
 	snap      atomic.Pointer[snapshot]
 	prefix    string
 	pool      sync.Pool
 	calls     sync.Pool
+	pieces    sync.Pool // of *piece
 	flights   flights
 	tunnels   tunnels
 	fills     sync.WaitGroup // goroutines that collect bodies or refresh
@@ -96,8 +100,6 @@ type snapshot struct {
 	targets, tagFields []string
 	noVarySearch       bool
 	statusKey          bool
-	untilClose         bool
-	fillTimeout        time.Duration
 	retryAfter         time.Duration
 	access             accessMode
 	sample             float64
@@ -123,6 +125,12 @@ type route struct {
 	responseEdit *responseEdit // likewise
 	maxBody      int64
 	allow        oddity
+
+	// What the application of the rule brings with it.
+	origin      origin
+	upstream    string        // its name in metrics
+	fillTimeout time.Duration // Settings.FillTimeout, or its own
+	untilClose  bool          // Settings.UntilClose, or its own
 }
 
 // New makes a handler. The error lists what is wrong with the rules.
@@ -134,6 +142,10 @@ func New(d Deps, s Settings) (*Handler, error) {
 	} else {
 		h.origin = &upstreamOrigin{d.Upstream}
 	}
+	h.origins = make(map[string]*upstreamOrigin, len(d.Upstreams))
+	for name, client := range d.Upstreams {
+		h.origins[name] = &upstreamOrigin{client}
+	}
 	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1))} }
 	h.flights.init()
 	h.refreshes = make(chan struct{}, maxRefreshes)
@@ -142,7 +154,7 @@ func New(d Deps, s Settings) (*Handler, error) {
 
 // Apply swaps in new settings. On an error the old ones stay.
 func (h *Handler) Apply(s Settings) error {
-	snap, err := compile(s)
+	snap, err := h.compile(s)
 	if err != nil {
 		return err
 	}
@@ -150,10 +162,10 @@ func (h *Handler) Apply(s Settings) error {
 	return nil
 }
 
-func compile(s Settings) (*snapshot, error) {
+func (h *Handler) compile(s Settings) (*snapshot, error) {
 	snap := &snapshot{
 		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, keep: s.Keep,
-		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey, untilClose: s.UntilClose, fillTimeout: s.FillTimeout,
+		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey,
 		retryAfter: s.RetryAfter, access: accessModeOf(s.Access), sample: s.Sample.Fraction(),
 		requestID: strings.ToLower(s.Server.RequestID), requestTwin: normalField(s.Server.RequestID),
 		requestField: []byte(s.Server.RequestID), maxBody: int64(s.Server.MaxBody),
@@ -168,12 +180,12 @@ func compile(s Settings) (*snapshot, error) {
 	}
 	snap.routes = make([]route, len(s.Rules))
 	for i := range s.Rules {
-		if snap.routes[i], err = snap.compileRoute(&s.Rules[i], snap.table.ParamNames(i)); err != nil {
+		if snap.routes[i], err = h.compileRoute(&s, &s.Rules[i], snap.table.ParamNames(i)); err != nil {
 			return nil, fmt.Errorf("rules[%d] %q: %w", i, s.Rules[i].Name, err)
 		}
 		snap.maxBody = max(snap.maxBody, snap.routes[i].maxBody)
 	}
-	if snap.unmatched, err = snap.compileRoute(&Rule{Name: "unmatched"}, nil); err != nil {
+	if snap.unmatched, err = h.compileRoute(&s, &Rule{Name: "unmatched"}, nil); err != nil {
 		return nil, err
 	}
 	if snap.trusted, err = networks("server.trusted_proxies", s.Server.TrustedProxies); err != nil {
@@ -196,14 +208,17 @@ func networks(setting string, cidrs []string) (list []netip.Prefix, err error) {
 	return list, nil
 }
 
-func (s *snapshot) compileRoute(r *Rule, params []string) (route, error) {
+func (h *Handler) compileRoute(s *Settings, r *Rule, params []string) (route, error) {
 	out := route{name: r.Name, cache: r.Cache}
-	err := out.compileOwn(r, params)
+	err := h.setOrigin(&out, s, r)
 	if err != nil {
 		return out, err
 	}
+	if err = out.compileOwn(r, params); err != nil {
+		return out, err
+	}
 	if out.maxBody == 0 {
-		out.maxBody = int64(s.server.MaxBody)
+		out.maxBody = int64(s.Server.MaxBody)
 	}
 	if out.session, err = sessioncheck.CompilePolicy(r.Session); err != nil {
 		return out, err
@@ -236,6 +251,24 @@ func (out *route) compileOwn(r *Rule, params []string) error {
 	for _, word := range r.Allow {
 		out.allow |= oddities()[word]
 	}
+	return nil
+}
+
+// MainUpstream is the name of the main application in metrics.
+const MainUpstream = "default"
+
+// setOrigin finds the application of a rule.
+func (h *Handler) setOrigin(out *route, s *Settings, r *Rule) error {
+	out.origin, out.upstream, out.fillTimeout, out.untilClose = h.origin, MainUpstream, s.FillTimeout, s.UntilClose
+	if r.Upstream == "" {
+		return nil
+	}
+	o, ok := h.origins[r.Upstream]
+	if !ok {
+		return fmt.Errorf("upstream: %q is not in upstreams: add it there, or name another", r.Upstream)
+	}
+	cfg := o.client.Config()
+	out.origin, out.upstream, out.fillTimeout, out.untilClose = o, r.Upstream, cfg.Timeouts.ResponseHeader, cfg.UntilClose
 	return nil
 }
 

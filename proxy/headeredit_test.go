@@ -15,7 +15,7 @@ import (
 func sizeOf(n int) units.Size { return units.Size(n) }
 
 func TestRequestHeaders(t *testing.T) {
-	var app got
+	var app lastRequest
 	edit := func(r *proxy.Rule) {
 		r.RequestHeaders = proxy.HeaderEdit{
 			Remove: []string{"X-Debug", "Via"},

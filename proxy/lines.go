@@ -31,6 +31,7 @@ const (
 	kindRange
 	kindUpgrade
 	kindPrecondition // If-Match, If-Unmodified-Since
+	kindTwin         // a framing field with underscores: CGI-like servers cannot tell the two apart
 )
 
 // kindOf classifies a field name. An underscore counts as a hyphen for the fields
@@ -46,6 +47,8 @@ func kindOf(name []byte) kind {
 		switch {
 		case foldEqual(name, "connection"):
 			return kindConnection
+		case foldEqual(name, "content_length"):
+			return kindTwin
 		case foldEqual(name, "content-length"):
 			return kindLength
 		case foldEqual(name, "cache-control"):
@@ -56,6 +59,9 @@ func kindOf(name []byte) kind {
 	case 'f':
 		return only(name, "forwarded", kindForwarded)
 	case 'h':
+		if foldEqual(name, "http2-settings") {
+			return kindHop
+		}
 		return only(name, "host", kindHost)
 	case 'i':
 		if foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") {
@@ -79,6 +85,8 @@ func kindOf(name []byte) kind {
 			return kindHop
 		case foldEqual(name, "transfer-encoding"):
 			return kindCoding
+		case foldEqual(name, "transfer_encoding"):
+			return kindTwin
 		}
 	case 'u':
 		return only(name, "upgrade", kindUpgrade)

@@ -57,7 +57,7 @@ func (x *exchange) bypass() cache.Fwd {
 	if !x.isGet() && !x.isHead() {
 		return cache.FwdMethod
 	}
-	if x.route.cache.Mode == cache.ModeOff || x.upgrade || x.chunked || x.ctx.Request.Header.ContentLength() > 0 {
+	if x.route.cache.Mode == cache.ModeOff || x.upgrade || x.size != 0 {
 		return cache.FwdBypass
 	}
 	if x.route.bypass != nil && x.route.bypass.Matches(x.header(), x.query) {

@@ -105,7 +105,7 @@ func (x *exchange) takeBody(c *call) error {
 		resp.SkipBody = x.isHead()
 		return c.Close()
 	}
-	if size < 0 && !x.ctx.Request.Header.IsHTTP11() {
+	if size < 0 && x.wire == nil && !x.ctx.Request.Header.IsHTTP11() {
 		return x.bufferAll(c)
 	}
 	if size > 0 && size <= bufferUpTo {
@@ -113,11 +113,13 @@ func (x *exchange) takeBody(c *call) error {
 		return errors.Join(err, c.Close())
 	}
 	resp.ImmediateHeaderFlush = size < 0
+	c.trails = size < 0
+	x.endWithSession(c)
 	resp.SetBodyStream(c, int(size))
 	return nil
 }
 
-// bufferAll holds a body without a length for a client that knows no chunked coding.
+// bufferAll is for a server that is not this package's: it holds a body without a length for a client that knows no chunked coding.
 func (x *exchange) bufferAll(c *call) error {
 	n, err := io.CopyN(x.ctx.Response.BodyWriter(), c.body, bufferForHTTP10+1)
 	switch {
@@ -139,7 +141,8 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	}
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix ||
+			plain && x.leftOut(l.name) || l.kind == kindUpgrade && !x.upgrade {
 			h.DelBytes(l.name)
 		}
 	}

@@ -50,7 +50,15 @@ type answer struct {
 	r io.Reader
 	x *exchange // kept until the body has been passed on, when its line waits for that
 	n int64
+	// out, when it has a connection, sends the body instead of fasthttp.
+	out outgoing
 }
+
+// SupportsBodyWriteTo and WriteTo are what fasthttp asks for.
+func (a *answer) SupportsBodyWriteTo() bool { return a.out.conn != nil }
+
+// WriteTo sends the body to the client, not to fasthttp's writer, which is empty.
+func (a *answer) WriteTo(io.Writer) (int64, error) { return a.out.send(a) }
 
 // Read gives the body. After a panic it fails, so that the server cuts the connection
 // and the client does not take what it has for the whole.

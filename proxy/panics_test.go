@@ -65,7 +65,7 @@ func trapped(t *testing.T, list []proxy.Rule, app http.HandlerFunc) (r *rig, p *
 		}
 		return &trapConn{c, toApp}, nil
 	}
-	r.listen = func(ln net.Listener) net.Listener { return &trapListener{ln, toClient} }
+	r.accept = func(ln net.Listener) net.Listener { return &trapListener{ln, toClient} }
 	r.up.MaxConnections = 2 // a connection that a panic loses is missed soon
 	return r, r.addPod(), toApp, toClient, log
 }
@@ -82,8 +82,8 @@ func contained(t *testing.T, p *pod, log *lines, n uint64) {
 	}
 }
 
-// cut reads a response and says whether its body was cut off.
-func cut(t *testing.T, p *pod, path string) bool {
+// cutOff reads a response and says whether its body was cut off.
+func cutOff(t *testing.T, p *pod, path string) bool {
 	t.Helper()
 	resp, err := transport().RoundTrip(must1(http.NewRequest("GET", "http://"+p.addr+path, nil)))
 	must(t, err)
@@ -131,21 +131,21 @@ func TestPanicsAreContained(t *testing.T) {
 				if got := p.do(t, "GET", path); got.status != 500 || !strings.Contains(got.header.Get("Content-Type"), "problem") {
 					t.Errorf("%s: %+v", path, got)
 				}
-			} else if !cut(t, p, path) {
+			} else if !cutOff(t, p, path) {
 				t.Errorf("%s: the client takes what it has for the whole", path)
 			}
 			contained(t, p, log, panics)
 			if path == "/head" {
 				continue
 			}
-			if round < 2 && cut(t, p, "/pass") { // not armed
+			if round < 2 && cutOff(t, p, "/pass") { // not armed
 				t.Error("an answer after a panic was cut")
 			}
 		}
 	}
 	// The fill that panicked holds neither its key nor its lease.
 	for _, path := range []string{"/stored", "/stored/length"} {
-		if cut(t, p, path) {
+		if cutOff(t, p, path) {
 			t.Errorf("%s after a panic was cut", path)
 		}
 		eventually(t, path+" is stored", func() bool { return strings.Contains(p.do(t, "GET", path).cacheStatus(), "; hit") })
@@ -169,9 +169,9 @@ func TestPanicOfAFillLetsOthersGoOn(t *testing.T) {
 	})
 	toApp.armed.Store(true)
 	results := make(chan bool, 2)
-	go func() { results <- cut(t, p, "/stored") }()
+	go func() { results <- cutOff(t, p, "/stored") }()
 	eventually(t, "the first is at the application", first.Load)
-	go func() { results <- cut(t, p, "/stored") }()
+	go func() { results <- cutOff(t, p, "/stored") }()
 	close(hold)
 	if a, b := <-results, <-results; !a && !b {
 		t.Error("neither was cut")

@@ -13,22 +13,22 @@ import (
 	"github.com/pillion-proxy/pillion/proxy"
 )
 
-// got is what the application got last.
-type got struct {
+// lastRequest is what the application got last.
+type lastRequest struct {
 	mu     sync.Mutex
 	target string
 	host   string
 	header http.Header
 }
 
-func (g *got) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+func (g *lastRequest) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	g.mu.Lock()
 	g.target, g.host, g.header = q.RequestURI, q.Host, q.Header.Clone()
 	g.mu.Unlock()
 	io.WriteString(w, "ok")
 }
 
-func (g *got) last() (target, host string, header http.Header) {
+func (g *lastRequest) last() (target, host string, header http.Header) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.target, g.host, g.header
@@ -45,7 +45,7 @@ func allow(words ...string) func(*proxy.Rule) {
 }
 
 func TestRewrite(t *testing.T) {
-	var app got
+	var app lastRequest
 	r := newRig(t, []proxy.Rule{
 		rule("both", "/api/**", uncached, rewrite("/api", "/v1")),
 		rule("strip", "/only/**", uncached, rewrite("/only", "")),
@@ -88,7 +88,7 @@ func TestRewrite(t *testing.T) {
 
 // TestRewriteAndCache: the cache, and purges, know the URL of the client.
 func TestRewriteAndCache(t *testing.T) {
-	var app got
+	var app lastRequest
 	r := newRig(t, []proxy.Rule{
 		rule("a", "/a/**", ttl(time.Hour), rewrite("/a", "")),
 		rule("b", "/b/**", ttl(time.Hour), rewrite("/b", "")),
@@ -152,7 +152,7 @@ func TestMaxBodyOfARule(t *testing.T) {
 }
 
 func TestOddPaths(t *testing.T) {
-	var app got
+	var app lastRequest
 	r := newRig(t, []proxy.Rule{
 		rule("admin", "/admin/**", required),
 		rule("secret", "/docs/secret/**", required),

@@ -45,13 +45,16 @@ type rig struct {
 	// via, when set, puts something between a pod and Redis: it gets the address of
 	// Redis and gives the one that the pod is to use.
 	via func(addr string) string
-	// What some tests change of a pod: its settings, where its log goes, the
-	// connections to the application, and those of clients.
+	// What some tests change of a pod: its settings, where its log goes, and the
+	// connections to the application.
 	settings func(*proxy.Settings)
 	log      zerolog.Logger
 	dial     upstream.DialFunc
-	listen   func(net.Listener) net.Listener
 	next     fasthttp.RequestHandler // in place of the application behind a socket
+	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
+	quiet bool
+	// accept, when set, puts something between a pod and its listener.
+	accept func(net.Listener) net.Listener
 }
 
 type pod struct {
@@ -59,6 +62,7 @@ type pod struct {
 	conn    *redisconn.Conn
 	handler *proxy.Handler
 	store   *cache.Store
+	up      *upstream.Client
 }
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
@@ -91,7 +95,7 @@ func (r *rig) addPod() *pod {
 	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
-	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop())
+	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness))
 	must(r.t, err)
 	var opts []upstream.Option
 	if r.dial != nil {
@@ -100,13 +104,18 @@ func (r *rig) addPod() *pod {
 	up, err := upstream.New(r.up, opts...)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
+	r.t.Cleanup(sessions.Close)
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Next: r.next, Log: r.log}, r.podSettings())
+	log := r.log
+	if r.quiet {
+		log = zerolog.Nop()
+	}
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Next: r.next, Log: log}, r.podSettings())
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
-	if r.listen != nil {
-		ln = r.listen(ln)
+	if r.accept != nil {
+		ln = r.accept(ln)
 	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
 	done := make(chan error, 1)
@@ -115,10 +124,10 @@ func (r *rig) addPod() *pod {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		_ = srv.Shutdown(ctx)
-		h.Close()
+		h.Shutdown(ctx)
 		<-done
 	})
-	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store}
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up}
 	r.pods = append(r.pods, p)
 	return p
 }

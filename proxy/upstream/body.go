@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync/atomic"
 )
 
 type framing uint8
@@ -31,6 +33,25 @@ type Body struct {
 	framing framing
 	reuse   bool
 	end     bool // a clean end was seen
+	nc      net.Conn
+	phase   uint32 // by atomic operations; not atomic.Uint32, since a Request that was not used may be copied
+}
+
+// The phases of a Body: its connection is given up once, by settle or by Abort.
+const (
+	phaseOpen uint32 = iota
+	phaseSettled
+	phaseAborted
+)
+
+// Abort closes the connection, so that a Read that waits fails. It is for another
+// goroutine than the one that reads, and does nothing once the connection was given up:
+// that may carry somebody else's exchange by then. It must not be called after the
+// Request is used again.
+func (b *Body) Abort() {
+	if atomic.CompareAndSwapUint32(&b.phase, phaseOpen, phaseAborted) {
+		_ = b.nc.Close()
+	}
 }
 
 // Size is the length that the response announces, 0 when it has no body (HEAD,
@@ -124,6 +145,9 @@ func (b *Body) settle(clean bool) {
 	}
 	b.cn = nil
 	reuse := clean && b.reuse
+	if !atomic.CompareAndSwapUint32(&b.phase, phaseOpen, phaseSettled) {
+		reuse = false // aborted
+	}
 	if b.up != nil && !b.up.end(reuse) {
 		reuse = false
 	}
@@ -157,7 +181,7 @@ func (b *Body) fail(err error) {
 	case truncated(err) == io.ErrUnexpectedEOF:
 		b.err = io.ErrUnexpectedEOF
 	case isTimeout(err):
-		b.err = c.fail(b.ctx, ErrTimeout, fmt.Sprintf("no bytes of the body for %v (upstream.timeouts.idle)", c.cfg.Timeouts.Idle), nil)
+		b.err = c.fail(b.ctx, ErrTimeout, fmt.Sprintf("no bytes of the body for %v (%s.timeouts.idle)", c.cfg.Timeouts.Idle, c.opt.setting), nil)
 	default:
 		b.err = c.fail(b.ctx, ErrReset, "within the response body", errors.Join(io.ErrUnexpectedEOF, err))
 	}
