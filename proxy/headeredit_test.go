@@ -1,12 +1,15 @@
 package proxy_test
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/proxy"
 	"github.com/pillion-proxy/pillion/units"
@@ -164,5 +167,79 @@ func TestRulesAreCompiledOrRefused(t *testing.T) {
 	}
 	if got := r.pods[0].do(t, "GET", "/x"); got.status != 401 && got.status != 200 {
 		t.Errorf("the settings in use changed: %+v", got)
+	}
+}
+
+// TestUpgradeIsDressed: the 101 is a response like others.
+func TestUpgradeIsDressed(t *testing.T) {
+	r := newRig(t, []proxy.Rule{rule("all", "/**", func(r *proxy.Rule) {
+		r.ResponseHeaders = proxy.HeaderEdit{Remove: []string{"X-Powered-By"}, Set: map[string]string{"X-Frame-Options": "DENY"}}
+	})}, func(w http.ResponseWriter, q *http.Request) {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\nX-Powered-By: app\r\n\r\n")
+			_ = c.Close()
+		}
+	}, 1)
+	got := r.pods[0].raw(t, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	if h := got.header; got.status != 101 || h.Get("Upgrade") != "x" || h.Get("X-Powered-By") != "" || h.Get("X-Frame-Options") != "DENY" || len(h.Get("X-Request-Id")) != 32 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestPostKeepsItsRule: a POST whose response answers later GETs of another rule is
+// forwarded and answered as its own rule says.
+func TestPostKeepsItsRule(t *testing.T) {
+	var app lastRequest
+	r := newRig(t, []proxy.Rule{
+		rule("post", "/api/x", rewrite("/api", "/post"), func(r *proxy.Rule) {
+			r.Match.Methods, r.Cache.Post, r.MaxBody = []string{"POST"}, true, sizeOf(100)
+			r.RequestHeaders.Set = map[string]string{"X-Rule": "{rule}"}
+			r.ResponseHeaders.Set = map[string]string{"X-Rule": "post"}
+		}),
+		rule("get", "/api/**", rewrite("/api", "/get"), func(r *proxy.Rule) { r.ResponseHeaders.Set = map[string]string{"X-Rule": "get"} }),
+	}, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Content-Location", "/api/x")
+		w.Header().Set("Cache-Control", "max-age=100")
+		app.ServeHTTP(w, q)
+	}, 1)
+	p := r.pods[0]
+	got := p.send(t, "POST", "/api/x", strings.NewReader("body"), "Host", "h")
+	target, _, header := app.last()
+	if got.header.Get("X-Rule") != "post" || target != "/post/x" || header.Get("X-Rule") != "post" {
+		t.Errorf("the POST: %v; the application got %s %v", got.header, target, header)
+	}
+	if got := p.do(t, "GET", "/api/x", "Host", "h"); !strings.Contains(got.cacheStatus(), "; hit") || got.header.Get("X-Rule") != "get" {
+		t.Errorf("the GET: %s %v", got.cacheStatus(), got.header)
+	}
+	if got := p.send(t, "POST", "/api/x", strings.NewReader(strings.Repeat("x", 101)), "Host", "h"); got.status != 413 {
+		t.Errorf("a body beyond the POST's rule: %+v", got)
+	}
+}
+
+// TestRuleOfAHandlerInThisProcess: an application in this process gets the same request
+// as one behind a socket.
+func TestRuleOfAHandlerInThisProcess(t *testing.T) {
+	r := newRig(t, []proxy.Rule{rule("all", "/api/{id}", uncached, rewrite("/api", "/v1"), func(r *proxy.Rule) {
+		r.MaxBody = sizeOf(10)
+		r.RequestHeaders = proxy.HeaderEdit{Remove: []string{"X-Debug"}, Set: map[string]string{"Host": "app", "X-Plan": "{id}"}, Add: map[string]string{"X-Many": "b"}}
+		r.ResponseHeaders = proxy.HeaderEdit{Remove: []string{"X-Powered-By"}}
+	})}, nil, 0)
+	r.next = func(ctx *fasthttp.RequestCtx) {
+		h := &ctx.Request.Header
+		ctx.Response.Header.Set("X-Powered-By", "app")
+		ctx.SetBodyString(strings.Join([]string{
+			string(ctx.RequestURI()), string(h.Host()), string(h.Peek("X-Plan")), string(h.Peek("X_plan")), string(h.Peek("X-Debug")), string(h.Peek("X_debug")),
+			string(bytes.Join(h.PeekAll("X-Many"), []byte(","))), string(h.Peek("X-Forwarded-Prefix")), string(h.Peek("X-Request-Id")),
+		}, "|"))
+	}
+	r.cfg.TrustedProxies = nil
+	p := r.addPod()
+	got := p.raw(t, "GET /api/7?a=b HTTP/1.1\r\nHost: h\r\nX-Debug: 1\r\nX_Debug: 1\r\nX-Plan: mine\r\nX_plan: mine\r\nX-Many: a\r\nX-Forwarded-Prefix: /evil\r\nX-Request-Id: mine\r\n\r\n")
+	if want := "/v1/7?a=b|app|7||||a,b|/api|" + got.header.Get("X-Request-Id"); got.status != 200 || got.body != want || got.header.Get("X-Powered-By") != "" {
+		t.Errorf("%d %q, want %q", got.status, got.body, want)
+	}
+	if got := p.send(t, "POST", "/api/7", strings.NewReader(strings.Repeat("x", 11))); got.status != 413 {
+		t.Errorf("a body beyond max_body: %+v", got)
 	}
 }

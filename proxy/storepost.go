@@ -49,9 +49,11 @@ func (x *exchange) postKey() bool {
 	if get.session.Mode() != x.route.session.Mode() || get.cache.Mode == cache.ModeOff || x.readDirectives() != "" {
 		return false
 	}
+	// What the GET's rule says about the cache; everything else stays as the POST's own
+	// rule says, the application that it goes to above all.
+	r := *x.route
+	r.cache, r.tags, r.filter, r.bypass = get.cache, get.tags, get.filter, get.bypass
 	// Its own lifetime and nobody else's: what the rule says is about GET.
-	r, own := *get, x.route
-	r.rewrite, r.requestEdit, r.responseEdit, r.maxBody = own.rewrite, own.requestEdit, own.responseEdit, own.maxBody
 	r.cache.TTL, r.cache.DefaultTTL, r.cache.Heuristic, r.cache.StatusTTL = 0, 0, false, nil
 	x.route = &r
 	return x.setKey()
