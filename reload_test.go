@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
 func TestNeedRestart(t *testing.T) {
@@ -25,6 +26,7 @@ func TestNeedRestart(t *testing.T) {
 			c.Server.MaxTunnels, c.Server.TunnelIdleTimeout, c.Server.TunnelDrain = 1, 0, 0
 		}, nil},
 		{"the store's lifetimes", func(c *Config) { c.Cache.MaxTTL = time.Hour; c.Cache.Keep = 0 }, []string{"cache"}},
+		{"upstreams", func(c *Config) { c.Upstreams = []upstream.Named{upstream.DefaultNamed()} }, []string{"upstreams"}},
 		{"others", func(c *Config) { c.Listen = ":1"; c.Cache.Memory++; c.Log.Level = "warn" }, []string{"listen", "cache", "log"}},
 	}
 	for _, tt := range tests {

@@ -148,6 +148,7 @@ func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
 		return 0, &refuseBody
 	}
 	if x.wire != nil {
+		x.wire.Body().Limit(limit)
 		c.in = bodyReader{r: x.wire.Body(), wire: x.wire.Body(), left: limit}
 		c.req.StopBody = c.stop
 		if size < 0 {

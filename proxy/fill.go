@@ -59,6 +59,9 @@ func (x *exchange) fillKey() string {
 
 // pass forwards the request as it is.
 func (x *exchange) pass() {
+	if x.answersHere() {
+		return
+	}
 	if x.wantsTunnel() {
 		asked := time.Now()
 		x.upgradeTo()

@@ -28,12 +28,16 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 	for i := range x.lines {
 		l := &x.lines[i]
 		switch l.kind {
-		case kindPass, kindAuthorization, kindCacheControl, kindPragma, kindRange, kindPrecondition:
+		case kindPass, kindAuthorization, kindCacheControl, kindPragma, kindRange, kindPrecondition, kindMaxForwards:
 		default:
 			continue
 		}
 		// A client never speaks for the session check, on any route.
 		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || plain && x.leftOut(l.name) {
+			continue
+		}
+		if l.kind == kindMaxForwards {
+			b = x.appendMaxForwards(b, l)
 			continue
 		}
 		b = appendLine(b, l.name, l.value)
@@ -231,7 +235,9 @@ func (x *exchange) forwardFailed(err error) {
 		detail = "The application cannot be reached."
 	}
 	x.h.stats.upstreamFailed(x.route.upstream, status)
-	x.h.logFailure(x, status, err)
+	if unavailable == nil { // that no requests are sent was logged when it began
+		x.h.logFailure(x, status, err)
+	}
 	if x.serveOnFailure(failure) {
 		return
 	}

@@ -199,18 +199,55 @@ func (x *exchange) effectiveHost(authority []byte) *refusal {
 	return nil
 }
 
-// validHost allows what uri-host and port may hold (RFC 3986 §3.2.2), without
-// user information.
+// validHost allows uri-host and port (RFC 3986 §3.2.2), without user information.
 func validHost(b []byte) bool {
-	for _, c := range b {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '.', c == '-', c == '_', c == ':', c == '[', c == ']', c == '~', c == '%', c == '!', c == '$', c == '&', c == '\'', c == '(', c == ')', c == '*', c == '+', c == ';', c == '=':
-		default:
+	if len(b) == 0 || len(b) > 261 {
+		return false
+	}
+	host, port := b, []byte(nil)
+	if b[0] == '[' {
+		end := bytes.IndexByte(b, ']')
+		if end < 0 {
+			return false
+		}
+		host, port = b[1:end], b[end+1:]
+		if len(port) > 0 && port[0] != ':' || bytes.IndexByte(host, ':') < 0 {
+			return false
+		}
+	} else if i := bytes.IndexByte(b, ':'); i >= 0 {
+		host, port = b[:i], b[i:]
+	}
+	for _, c := range host {
+		if !hostByte(c) && (c != ':' || b[0] != '[') {
 			return false
 		}
 	}
-	return len(b) > 0 && len(b) <= 261
+	return len(host) > 0 && (len(port) == 0 || portOK(port[1:]))
+}
+
+// hostByte says whether c may stand in a registered name or an address.
+func hostByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	switch c {
+	case '.', '-', '_', '~', '%', '!', '$', '&', '\'', '(', ')', '*', '+', ';', '=':
+		return true
+	}
+	return false
+}
+
+// portOK accepts a number up to 65535, or nothing (RFC 3986 §3.2.3).
+func portOK(b []byte) bool {
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' || n > 65535 {
+			return false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n <= 65535
 }
 
 // canonicalPath appends the one form of a path: escapes of unreserved characters

@@ -31,7 +31,8 @@ const (
 	kindRange
 	kindUpgrade
 	kindPrecondition // If-Match, If-Unmodified-Since
-	kindTwin         // a framing field with underscores: CGI-like servers cannot tell the two apart
+	kindMaxForwards
+	kindTwin // a framing field with underscores: CGI-like servers cannot tell the two apart
 )
 
 // kindOf classifies a field name. An underscore counts as a hyphen for the fields
@@ -69,6 +70,8 @@ func kindOf(name []byte) kind {
 		}
 	case 'k':
 		return only(name, "keep-alive", kindHop)
+	case 'm':
+		return only(name, "max-forwards", kindMaxForwards)
 	case 'p':
 		switch {
 		case foldEqual(name, "pragma"):

@@ -93,6 +93,7 @@ func (x *exchange) addDate() {
 	x.readHead(string(head))
 	if length < 0 { // an absent length must stay absent, whatever was written for it
 		h.SetContentLength(length)
+		h.ResetConnectionClose() // which it has set for want of a length
 	}
 }
 

@@ -59,7 +59,10 @@ func (c rawCase) orNothing() rawCase              { c.orNone = true; return c }
 func (c rawCase) inPieces() rawCase               { c.pieces = true; return c }
 func (c rawCase) atOnce() rawCase                 { c.alone = true; return c }
 func (c rawCase) answeredHere() rawCase           { c.local = true; return c }
-func (c rawCase) continued() rawCase              { c.interim = []int{100}; return c }
+
+// continued wants 100 Continue, which may be left out when the content is here already
+// (RFC 9110 §10.1.1).
+func (c rawCase) continued() rawCase { c.interim, c.optional = []int{100}, true; return c }
 
 // anyInterim leaves it to the pod whether it sends the interim responses.
 func (c rawCase) anyInterim() rawCase { c.optional = true; return c }

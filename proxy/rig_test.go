@@ -38,6 +38,8 @@ type rig struct {
 	rules []proxy.Rule
 	cfg   proxy.ServerConfig
 	up    upstream.Config
+	// upstreams are further applications by name.
+	upstreams map[string]upstream.Config
 	// redisTimeout is long by default, since machines that run tests are slow.
 	redisTimeout time.Duration
 	fillTimeout  time.Duration
@@ -104,13 +106,19 @@ func (r *rig) addPod() *pod {
 	up, err := upstream.New(r.up, opts...)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
+	others := map[string]*upstream.Client{}
+	for name, cfg := range r.upstreams {
+		others[name], err = upstream.New(cfg)
+		must(r.t, err)
+		r.t.Cleanup(func() { _ = others[name].Close() })
+	}
 	r.t.Cleanup(sessions.Close)
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
 	log := r.log
 	if r.quiet {
 		log = zerolog.Nop()
 	}
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Next: r.next, Log: log}, r.podSettings())
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Upstreams: others, Next: r.next, Log: log}, r.podSettings())
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)

@@ -118,7 +118,7 @@ func (b *breaker) note(trial uint64, e evidence, cause error) {
 		}
 	case e == dead && b.limit > 0:
 		if n := b.failures.Add(1); n >= b.limit || trial != 0 {
-			b.open(trial, cause)
+			b.open(trial, n >= b.limit, cause)
 		}
 	case trial != 0:
 		b.mu.Lock()
@@ -129,12 +129,16 @@ func (b *breaker) note(trial uint64, e evidence, cause error) {
 	}
 }
 
-// open begins a pause. Requests that were sent before the breaker opened and fail
-// only now do not make it longer.
-func (b *breaker) open(trial uint64, cause error) {
+// open begins a pause: after enough failures, or again after the trial of the one
+// before. Requests that were sent before the breaker opened and fail only now do not
+// make a pause longer.
+func (b *breaker) open(trial uint64, enough bool, cause error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.blocked.Load() && (trial == 0 || trial != b.trial) {
+	if b.blocked.Load() {
+		enough = trial != 0 && trial == b.trial
+	}
+	if !enough {
 		return
 	}
 	b.until, b.trial = time.Now().Add(b.pause), 0
@@ -191,7 +195,7 @@ func (b *breaker) sick(cause error) {
 func (b *breaker) well(generation uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.opened == generation {
+	if b.blocked.Load() && b.opened == generation {
 		b.unhealthy = false
 		b.release()
 	}

@@ -422,6 +422,45 @@ func TestHealthyClosesTheBreaker(t *testing.T) {
 	})
 }
 
+// TestNumbersOfTheBreaker: what is counted, without an application.
+func TestNumbersOfTheBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b breaker
+		b.init(Config{Breaker: Breaker{Failures: 3, Open: time.Minute}}, func(bool, error) {})
+		fail := func(n int) {
+			for range n {
+				b.note(0, dead, errNoRoute)
+			}
+		}
+		trial := func() uint64 {
+			t.Helper()
+			n, err := b.admit("", true)
+			if n == 0 || err != nil {
+				t.Fatalf("%d, %v", n, err)
+			}
+			return n
+		}
+		fail(2)
+		b.well(b.generation()) // a good check does not forget what requests have seen
+		fail(1)
+		if !b.blocked.Load() {
+			t.Fatal("closed after three failures")
+		}
+		time.Sleep(time.Minute)
+		first := trial()
+		time.Sleep(time.Minute)
+		b.note(trial(), alive, nil)
+		b.note(first, dead, errNoRoute) // of long ago, and one failure is not three
+		if b.blocked.Load() {
+			t.Error("open after one failure")
+		}
+		fail(2)
+		if !b.blocked.Load() {
+			t.Error("closed after three failures")
+		}
+	})
+}
+
 // TestOldCheckDoesNotClose: a check that began before requests opened the breaker.
 func TestOldCheckDoesNotClose(t *testing.T) {
 	var b breaker

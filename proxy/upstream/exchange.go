@@ -213,6 +213,9 @@ func (x *exchange) failed(err error) error {
 	switch {
 	case ctx.Err() == nil && errors.Is(err, ErrBadResponse):
 		return fmt.Errorf("upstream %s: %w", c.url, err)
+	case !x.cn.src.got && refusedHandshake(err):
+		// In TLS 1.3 a client certificate is judged after the client's part is done.
+		return c.fail(ctx, ErrConnect, c.handshakeRemedy(err), err)
 	case isTimeout(err) && x.sendErr == nil:
 		return c.fail(ctx, ErrTimeout, fmt.Sprintf("no response header within %v (%s.timeouts.response_header)", x.headerTimeout(), c.opt.setting), nil)
 	case x.sendErr != nil && isTimeout(x.sendErr):

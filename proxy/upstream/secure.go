@@ -64,7 +64,6 @@ func (c *Client) handshakeRemedy(err error) string {
 		name      x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
-		remote    *net.OpError
 	)
 	switch {
 	case errors.As(err, &authority):
@@ -75,10 +74,16 @@ func (c *Client) handshakeRemedy(err error) string {
 		return fmt.Sprintf("the certificate is not valid: renew it, or see %s.tls.ca and %s.tls.server_name", at, at)
 	case errors.As(err, &record):
 		return fmt.Sprintf("it does not speak TLS: write http:// in %s.url", at)
-	case errors.As(err, &remote) && remote.Op == "remote error":
+	case refusedHandshake(err):
 		return fmt.Sprintf("it refused the TLS handshake: see %s.tls.cert, %s.tls.key and %s.tls.server_name", at, at, at)
 	}
 	return fmt.Sprintf("no TLS handshake: does it speak TLS, and is %s.url right?", at)
+}
+
+// refusedHandshake reports a TLS alert of the application.
+func refusedHandshake(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error"
 }
 
 // secure is a TLS connection that can be looked at without waiting.

@@ -157,7 +157,7 @@ func TestHandshakeFails(t *testing.T) {
 		{"expired", func(s *tls.Config) { s.Certificates = []tls.Certificate{expired} }, nil, "renew it"},
 		{"version", func(s *tls.Config) { s.MaxVersion = tls.VersionTLS12 }, func(c *Config) { c.TLS.MinVersion = "1.3" }, "refused the TLS handshake"},
 		{"protocol", func(s *tls.Config) { s.NextProtos = []string{"other"} }, nil, "refused the TLS handshake"},
-		{"client certificate", func(s *tls.Config) { s.ClientAuth, s.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 }, nil, "upstreams[2].tls.cert"},
+		{"client certificate, TLS 1.2", func(s *tls.Config) { s.ClientAuth, s.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 }, nil, "upstreams[2].tls.cert"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -181,6 +181,19 @@ func TestHandshakeFails(t *testing.T) {
 			}
 		})
 	}
+	t.Run("client certificate, TLS 1.3", func(t *testing.T) {
+		server := a.Server(t, "127.0.0.1")
+		server.ClientAuth = tls.RequireAnyClientCert
+		// The connection stays open, so that the alert is not lost to a reset.
+		raw := apptest.StartTLS(t, server, apptest.Each(
+			func(c *apptest.Conn) error { _ = c.Conn.(*tls.Conn).Handshake(); return nil },
+			func(c *apptest.Conn) error { _, err := io.Copy(io.Discard, c.Conn.(*tls.Conn).NetConn()); return err }))
+		cfg := testConfig(raw.URL())
+		cfg.TLS.CA = a.File
+		if got := get(newClient(t, cfg), "/"); !errors.Is(got.err, ErrConnect) || !strings.Contains(got.err.Error(), "upstream.tls.cert") {
+			t.Errorf("%v", got.err)
+		}
+	})
 	t.Run("no TLS", func(t *testing.T) {
 		raw := apptest.Start(t, apptest.Each(apptest.Send("220 mail ready\r\n"), apptest.Drain()))
 		c := newClient(t, testConfig("https://"+raw.Addr()))

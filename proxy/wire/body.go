@@ -21,6 +21,7 @@ type Body struct {
 	dec  chunked
 	size int64       // -1: chunked
 	left int64       // of a body with a length
+	max  int64       // of a chunked body: what may still come; -1 for any amount
 	err  error       // what Read gives from now on
 	all  atomic.Bool // Read has seen the end
 
@@ -29,7 +30,7 @@ type Body struct {
 }
 
 func (b *Body) begin(m *Message) {
-	b.size, b.left, b.err = m.Size, m.Size, nil
+	b.size, b.left, b.err, b.max = m.Size, m.Size, nil, -1
 	b.all.Store(m.Size == 0)
 	b.mu.Lock()
 	b.stopped = false
@@ -41,6 +42,10 @@ func (b *Body) begin(m *Message) {
 		b.dec.reset()
 	}
 }
+
+// Limit bounds a chunked body, which may say only late that it is too large: it is
+// refused when the size of a chunk says so. The size of another is known before.
+func (b *Body) Limit(n int64) { b.max = n }
 
 // Trailers gives the field lines that followed a chunked body, once Read has given
 // io.EOF. They are valid until the next request.
@@ -112,11 +117,14 @@ func (b *Body) readChunked(p []byte) (n int, err error) {
 			return n, refusal
 		}
 		switch {
+		case b.dec.state == chunkData && b.max >= 0 && b.dec.left > b.max:
+			c.linger.Store(true)
+			return n, &refuseBody
 		case b.dec.state == chunkDone || n == len(p):
 			return n, nil
 		case b.dec.state == chunkData && (n == 0 || c.r < c.w):
 			m, err = b.take(p[n : n+int(min(int64(len(p)-n), b.dec.left))])
-			b.dec.took(m)
+			b.took(m)
 			if n += m; err != nil {
 				return n, err
 			}
@@ -127,6 +135,13 @@ func (b *Body) readChunked(p []byte) (n int, err error) {
 				return 0, err
 			}
 		}
+	}
+}
+
+func (b *Body) took(n int) {
+	b.dec.took(n)
+	if b.max >= 0 {
+		b.max -= int64(n)
 	}
 }
 

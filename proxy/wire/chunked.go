@@ -69,21 +69,11 @@ func (d *chunked) size(b []byte) (int, *Refusal) {
 	if !ok {
 		return 0, &refuseChunk
 	}
-	if n == 0 {
-		return 0, nil
+	if n == 0 { // what can become no size is not waited for
+		return 0, partialSize(b)
 	}
-	digits, size := 0, int64(0)
-	for ; digits < len(line); digits++ {
-		v, ok := hexDigit(line[digits])
-		if !ok {
-			break
-		}
-		if digits >= 15 {
-			return 0, &refuseChunk
-		}
-		size = size<<4 | int64(v)
-	}
-	if digits == 0 || !extensionOK(line[digits:]) {
+	digits, size, ok := hexSize(line)
+	if !ok || digits == 0 || !extensionOK(line[digits:]) {
 		return 0, &refuseChunk
 	}
 	// 16 bytes of framing per chunk are normal, and data justify more.
@@ -94,6 +84,29 @@ func (d *chunked) size(b []byte) (int, *Refusal) {
 		d.state = chunkTrailer
 	}
 	return n, nil
+}
+
+// hexSize reads the digits that the line begins with.
+func hexSize(line []byte) (digits int, size int64, ok bool) {
+	for ; digits < len(line); digits++ {
+		v, is := hexDigit(line[digits])
+		if !is {
+			break
+		}
+		if digits >= 15 {
+			return 0, 0, false
+		}
+		size = size<<4 | int64(v)
+	}
+	return digits, size, true
+}
+
+func partialSize(b []byte) *Refusal {
+	digits, _, ok := hexSize(b)
+	if rest := b[digits:]; !ok || len(rest) > 0 && (digits == 0 || rest[0] != ';' && rest[0] != '\r') {
+		return &refuseChunk
+	}
+	return nil
 }
 
 // extensionOK accepts nothing, or what begins with a semicolon and has no control

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -17,7 +18,7 @@ const bufferSize = 4 << 10
 
 // placeholder is what fasthttp reads in place of what was no request: the handler
 // answers with Message.Refusal.
-const placeholder = "GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n"
+const placeholder = " / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n"
 
 // Conn is one client connection. Read belongs to fasthttp and gives heads, Body to
 // the request being served. One request is under way at a time: nothing of the next
@@ -168,7 +169,11 @@ func (c *Conn) deliver(end int) {
 
 func (c *Conn) refuse(r *Refusal) error {
 	c.msg = Message{Refusal: r}
-	c.out = []byte(placeholder)
+	method := "GET"
+	if bytes.HasPrefix(c.buf[min(c.head.start, c.w):c.w], []byte("HEAD ")) {
+		method = "HEAD" // its client reads no body
+	}
+	c.out = []byte(method + placeholder)
 	c.linger.Store(true)
 	return nil
 }

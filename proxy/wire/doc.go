@@ -63,6 +63,7 @@ var (
 	refuseCoding    = Refusal{501, "transfer_coding", "The only transfer coding that is understood is chunked."}
 	refuseExpect    = Refusal{417, "expectation", "The only expectation that is understood is 100-continue."}
 	refuseTimeout   = Refusal{408, "timeout", "The request did not arrive in time."}
+	refuseBody      = Refusal{413, "body", "The body is larger than is allowed here."}
 	refuseChunk     = Refusal{400, "chunked", "The chunked coding of the body is malformed."}
 	refuseTrailer   = Refusal{400, "trailer", "The trailer section of the body is malformed or too large."}
 )

@@ -76,6 +76,8 @@ func (h *head) accept(line []byte, m *Message) (done, cut bool, r *Refusal) {
 		return false, false, requestLine(line, m)
 	case len(line) == 0:
 		return true, false, h.framing(m)
+	case line[0] == '\r':
+		return false, false, &refuseLineEnd
 	case line[0] == ' ' || line[0] == '\t':
 		return false, false, &refuseFold
 	}
