@@ -54,6 +54,7 @@ func (x *exchange) settleConnection() {
 // afterPanic answers 500. What the response holds may be what panicked: its stream is
 // ended first, and what that does is contained.
 func (x *exchange) afterPanic() {
+	x.dropLease()
 	ended := false
 	func() {
 		defer x.h.contain("ending a response body")
@@ -67,6 +68,12 @@ func (x *exchange) afterPanic() {
 	x.outcome = outcomeError
 	x.problem(fasthttp.StatusInternalServerError, "An internal error occurred.", "")
 	x.closeAfter()
+}
+
+// dropLease gives back what a panic left behind.
+func (x *exchange) dropLease() {
+	defer x.h.contain("giving a fill lease back")
+	x.h.giveBack(x.lease)
 }
 
 // dress adds what is the same for every response, from wherever it comes.

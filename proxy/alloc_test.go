@@ -32,6 +32,15 @@ func hotRig(tb testing.TB) *pod {
 		rule("public", "/public/{id}", ttl(time.Hour), func(r *proxy.Rule) { r.Cache.Tags = []string{"p:{id}"} }),
 		rule("vary", "/vary", ttl(time.Hour)),
 		rule("mine", "/mine", required, ttl(time.Hour)),
+		rule("edited", "/edited/{id}", ttl(time.Hour), func(r *proxy.Rule) {
+			r.Rewrite = proxy.Rewrite{StripPrefix: "/edited", AddPrefix: "/public"}
+			r.RequestHeaders = proxy.HeaderEdit{Set: map[string]string{"X-Rule": "{rule} {path}"}}
+			r.ResponseHeaders = proxy.HeaderEdit{
+				Remove: []string{"X-Powered-By"}, Set: map[string]string{"X-Frame-Options": "DENY", "Content-Type": "text/x"},
+				Add: map[string]string{"Link": "</a>", "Set-Cookie": "a=b"},
+			}
+			r.Allow = []string{"encoded_slash"}
+		}),
 	}, varied, 1)
 	r.setSession("s1", `{"user_id": 7, "name": "x"}`)
 	p := r.pods[0]
@@ -39,6 +48,8 @@ func hotRig(tb testing.TB) *pod {
 		p.do(tb, "GET", "/public/1", "Host", "h")
 		p.do(tb, "GET", "/vary", "Host", "h", "Accept-Encoding", "gzip, br")
 		p.do(tb, "GET", "/mine", "Host", "h", "X-Session-ID", "s1")
+		p.do(tb, "GET", "/edited/1", "Host", "h")
+		p.do(tb, "GET", "/edited/a%2Fb", "Host", "h")
 	}
 	return p
 }
@@ -53,6 +64,9 @@ func hits() map[string]string {
 		"session":     "GET /mine HTTP/1.1\r\nHost: h\r\n" + browser + "X-Session-ID: s1\r\n\r\n",
 		"conditional": "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "If-None-Match: \"v1\"\r\n\r\n",
 		"range":       "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "Range: bytes=0-3\r\n\r\n",
+		"edited":      "GET /edited/1 HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
+		"edited 304":  "GET /edited/1 HTTP/1.1\r\nHost: h\r\n" + browser + "If-None-Match: \"v1\"\r\n\r\n",
+		"with an id":  "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "X-Request-Id: abc-1\r\n\r\n",
 		"head":        "HEAD /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 	}
 }

@@ -60,6 +60,7 @@ type exchange struct {
 	varyText   []byte                // the full key of the variant
 	varyName   []byte                // its Redis key
 	flight     *flight               // the fill that this request leads
+	lease      *cache.Lease          // taken last; see takeLease
 	flightKey  string
 	fwd        cache.Fwd
 	detail     string // for Cache-Status

@@ -199,7 +199,7 @@ func (x *exchange) answered(c *candidate, storing bool) {
 // pod has it, the request waits for that pod's entry; patient says whether.
 func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 	key, leaseKey := x.fillKey(), x.leaseKey()
-	lease, err := x.h.store.Begin(context.Background(), leaseKey)
+	lease, err := x.takeLease(leaseKey)
 	if lease != nil || err != nil || !patient {
 		return lease, nil
 	}
@@ -218,8 +218,16 @@ func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 		return nil, s
 	}
 	// The other gave up, found it uncacheable, died, or brought another variant.
-	lease, _ = x.h.store.Begin(context.Background(), x.leaseKey())
+	lease, _ = x.takeLease(x.leaseKey())
 	return lease, nil
+}
+
+// takeLease takes a fill lease, and notes it: the store renews a lease until it is given
+// back, so one that a panic leaves behind would keep its key from everybody.
+func (x *exchange) takeLease(key string) (lease *cache.Lease, err error) {
+	lease, err = x.h.store.Begin(context.Background(), key)
+	x.lease = lease
+	return lease, err
 }
 
 func (x *exchange) leaseKey() string {

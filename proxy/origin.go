@@ -158,7 +158,7 @@ type handlerOrigin struct{ next fasthttp.RequestHandler }
 
 func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	h := &x.ctx.Request.Header
-	if int64(h.ContentLength()) > x.maxBody() {
+	if limit := x.maxBody(); x.size > limit || !x.ctx.Request.IsBodyStream() && int64(len(x.ctx.Request.Body())) > limit {
 		return &refusalError{&refuseBody}
 	}
 	for i := range x.lines {

@@ -68,9 +68,9 @@ func (x *exchange) fillPart() bool {
 	if c.tags, ok = x.tags(); !ok {
 		return false
 	}
-	ctx, key := context.Background(), string(x.redisKey)
+	key := string(x.redisKey)
 	var err error
-	if c.lease, err = x.h.store.Begin(ctx, cache.PartsLease(key)); c.lease == nil || err != nil {
+	if c.lease, err = x.takeLease(cache.PartsLease(key)); c.lease == nil || err != nil {
 		return false
 	}
 	x.outcome = outcomeMiss

@@ -55,9 +55,16 @@ func (y *exchange) refreshNow() {
 		defer h.contain("ending a background refresh")
 		_ = y.ctx.Response.CloseBodyStream()
 	}()
+	ended := false
+	defer func() {
+		if !ended {
+			y.dropLease()
+		}
+	}()
 	defer h.contain("refreshing in the background")
 	if y.guard() != nil || y.match() != nil {
-		return // it passed before, as the same bytes
+		return // it passed before, as the same bytes; no lease is taken
 	}
 	y.fill()
+	ended = true
 }

@@ -138,7 +138,7 @@ func (x *exchange) headEffect() {
 		return
 	}
 	var err error
-	if c.lease, err = x.h.store.Begin(context.Background(), x.leaseKey()); c.lease == nil || err != nil {
+	if c.lease, err = x.takeLease(x.leaseKey()); c.lease == nil || err != nil {
 		return // a fill is under way, and knows better
 	}
 	if !x.unchanged(old) {

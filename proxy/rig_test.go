@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/internal/redisproc"
@@ -46,6 +47,12 @@ type rig struct {
 	// via, when set, puts something between a pod and Redis: it gets the address of
 	// Redis and gives the one that the pod is to use.
 	via func(addr string) string
+	// What some tests change of a pod: its settings, where its log goes, and the
+	// connections to the application.
+	settings func(*proxy.Settings)
+	log      zerolog.Logger
+	dial     upstream.DialFunc
+	next     fasthttp.RequestHandler // in place of the application behind a socket
 	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
 	quiet bool
 	// accept, when set, puts something between a pod and its listener.
@@ -62,7 +69,8 @@ type pod struct {
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
 	t.Helper()
-	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second, fillTimeout: 10 * time.Second}
+	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second, fillTimeout: 10 * time.Second,
+		log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)}
 	r.other = redistest.Client(t, r.redis)
 	r.app = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
@@ -91,7 +99,11 @@ func (r *rig) addPod() *pod {
 	r.t.Cleanup(conn.Close)
 	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness))
 	must(r.t, err)
-	up, err := upstream.New(r.up)
+	var opts []upstream.Option
+	if r.dial != nil {
+		opts = append(opts, upstream.WithDial(r.dial))
+	}
+	up, err := upstream.New(r.up, opts...)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
 	others := map[string]*upstream.Client{}
@@ -102,13 +114,11 @@ func (r *rig) addPod() *pod {
 	}
 	r.t.Cleanup(sessions.Close)
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
-	log := zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)
+	log := r.log
 	if r.quiet {
 		log = zerolog.Nop()
 	}
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Upstreams: others, Log: log},
-		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
-			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Upstreams: others, Next: r.next, Log: log}, r.podSettings())
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
@@ -128,6 +138,16 @@ func (r *rig) addPod() *pod {
 	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up}
 	r.pods = append(r.pods, p)
 	return p
+}
+
+// podSettings gives what a pod is made with.
+func (r *rig) podSettings() proxy.Settings {
+	s := proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
+		Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom}
+	if r.settings != nil {
+		r.settings(&s)
+	}
+	return s
 }
 
 func must(t testing.TB, err error) {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,7 +22,7 @@ func (x *exchange) postForGet() bool {
 		return false
 	}
 	var err error
-	if c.lease, err = x.h.store.Begin(context.Background(), x.leaseKey()); c.lease == nil || err != nil {
+	if c.lease, err = x.takeLease(x.leaseKey()); c.lease == nil || err != nil {
 		return false // a GET is filling it, and is younger
 	}
 	c.requested = time.Now()
@@ -50,9 +49,11 @@ func (x *exchange) postKey() bool {
 	if get.session.Mode() != x.route.session.Mode() || get.cache.Mode == cache.ModeOff || x.readDirectives() != "" {
 		return false
 	}
+	// What the GET's rule says about the cache; everything else stays as the POST's own
+	// rule says, the application that it goes to above all.
+	r := *x.route
+	r.cache, r.tags, r.filter, r.bypass = get.cache, get.tags, get.filter, get.bypass
 	// Its own lifetime and nobody else's: what the rule says is about GET.
-	r, own := *get, x.route
-	r.rewrite, r.requestEdit, r.responseEdit, r.maxBody = own.rewrite, own.requestEdit, own.responseEdit, own.maxBody
 	r.cache.TTL, r.cache.DefaultTTL, r.cache.Heuristic, r.cache.StatusTTL = 0, 0, false, nil
 	x.route = &r
 	return x.setKey()

@@ -187,6 +187,7 @@ func (x *exchange) switchingHead() ([]byte, error) {
 		return nil, fmt.Errorf("%w: a 101 without an Upgrade field", upstream.ErrBadResponse)
 	}
 	x.tidyHead()
+	x.dress() // here, since it is not the server that sends this head
 	head := append([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "), protocols...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
