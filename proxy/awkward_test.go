@@ -151,6 +151,8 @@ func (a awkward) check(r got, version string) error {
 		return fmt.Errorf("502 without problem details: %+v", r)
 	}
 	switch {
+	case version == "HTTP/1.0" && r.Chunked:
+		return fmt.Errorf("a chunked response to a client that does not know the coding: %+v", r)
 	case a.cut && r.err == nil && !refused:
 		return fmt.Errorf("a truncated response looks complete: %+v", r)
 	case a.cut || a.maybe && refused:
