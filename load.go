@@ -9,6 +9,7 @@ import (
 	"reflect"
 
 	"github.com/pillion-proxy/pillion/internal/strictyaml"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/queueagent"
 )
 
@@ -112,6 +113,9 @@ func (l *loader) readYAML() {
 func elementDefault(t reflect.Type) any {
 	if t == reflect.TypeFor[queueagent.Config]() {
 		return queueagent.Default()
+	}
+	if t == reflect.TypeFor[upstream.Named]() {
+		return upstream.DefaultNamed()
 	}
 	return nil
 }

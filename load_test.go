@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/queueagent"
 	"github.com/pillion-proxy/pillion/units"
 )
@@ -147,7 +148,7 @@ func TestLayers(t *testing.T) {
 	want := Default()
 	want.Redis.Timeout = 300 * time.Millisecond
 	want.Redis.MaxStaleness = 2 * time.Second
-	want.Log = LogConfig{Level: "error", Access: "all"}
+	want.Log = LogConfig{Level: "error", Access: "all", Sample: 1}
 	want.Cache.Memory = 32 * units.MiB
 	want.Session.Sliding = false
 	want.Session.Key = "${x}{id}"
@@ -334,5 +335,22 @@ func TestMistakesOfAllLayersTogether(t *testing.T) {
 	want := []string{"c.yaml cache.memory", "c.yaml cache.max_ttl", "env PILLION_LOG_LEVEL", "environment PILLION_LISTEN"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestUpstreamEntries: what an entry starts from, and that the environment of the main
+// one leaves it alone.
+func TestUpstreamEntries(t *testing.T) {
+	cfg, err := Load(LoadOptions{
+		Data:   []byte("upstreams:\n  - {name: reports, url: \"http://a\", timeouts: {idle: 5m}}\n"),
+		DotEnv: "off", Env: []string{"PILLION_UPSTREAM_TIMEOUT_CONNECT=7s", "PILLION_UPSTREAM_URL=http://b"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := upstream.DefaultNamed()
+	want.Name, want.URL, want.Timeouts.Idle = "reports", "http://a", 5*time.Minute
+	if len(cfg.Upstreams) != 1 || cfg.Upstreams[0] != want {
+		t.Errorf("got %+v, want %+v", cfg.Upstreams, want)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/queueagent"
 )
 
@@ -42,9 +43,13 @@ func metricTexts() [][]string {
 		{"requests_total", "Requests by how they were answered.", "outcome"},
 		{"responses_total", "Responses by status class.", "class"},
 		{"refused_total", "Requests refused as ambiguous or malformed, by reason.", "reason"},
-		{"upstream_failures_total", "Requests that the application gave no valid response to, by the status sent.", "status"},
+		{"panics_total", "Panics that ended one request, or one fetch, and nothing else."},
+		{"upstream_failures_total", "Requests that the application gave no valid response to, by the status sent.", "upstream", "status"},
 		{"request_duration_seconds", "Time from the request's header to the response's."},
 		{"connections", "Open client connections."},
+		{"tunnels", "Open tunnels: connections upgraded to another protocol."},
+		{"tunnels_total", "Tunnels by how they ended.", "end"},
+		{"tunnel_bytes_total", "Bytes that went through tunnels, by direction.", "direction"},
 		{"redis_up", "1 while Redis has answered within redis.max_staleness."},
 		{"redis_tracking", "1 when Redis has CLIENT TRACKING; without it nothing is kept in memory."},
 		{"redis_heartbeat_age_seconds", "Age of the last sign of life on the tracking connection; -1 before the first."},
@@ -59,10 +64,15 @@ func metricTexts() [][]string {
 		{"session_checks_total", "Session checks by result.", "result"},
 		{"session_renewals_total", "Sessions whose lifetime was set again."},
 		{"session_renewals_failed_total", "Renewals that were dropped or not answered; the next request tries again."},
-		{"upstream_connections", "Connections to the application.", "state"},
-		{"upstream_dials_total", "Connections to the application opened."},
-		{"upstream_stale_total", "Pooled connections found dead or with bytes that nobody asked for."},
-		{"upstream_retries_total", "Requests sent again because a pooled connection had died."},
+		{"session_watches", "Sessions that are watched, since a tunnel or stream depends on them."},
+		{"session_watch_ends_total", "Tunnels and streams that were ended with their session."},
+		{"upstream_connections", "Connections to the application.", "upstream", "state"},
+		{"upstream_dials_total", "Connections to the application opened.", "upstream"},
+		{"upstream_dial_errors_total", "Connections to the application that could not be opened.", "upstream"},
+		{"upstream_stale_total", "Pooled connections found dead or with bytes that nobody asked for.", "upstream"},
+		{"upstream_retries_total", "Requests sent again because a pooled connection had died.", "upstream"},
+		{"upstream_up", "0 while no requests are sent to the application, since it does not answer or its health check fails.", "upstream"},
+		{"upstream_health_checks_total", "Health checks of the application by result.", "upstream", "result"},
 		{"queue_in_flight", "Tasks leased to this process.", "queue"},
 		{"queue_claimed_total", "Tasks claimed.", "queue"},
 		{"queue_delivered_total", "Tasks delivered and acknowledged.", "queue"},
@@ -98,6 +108,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	e := emitter{c, ch}
 	e.gauge("build_info", 1, c.p.version)
 	c.requests(e)
+	c.tunnels(e)
 	c.redis(e)
 	c.sessions(e)
 	c.upstream(e)
@@ -149,8 +160,9 @@ func (c *collector) requests(e emitter) {
 	for reason, n := range sum.Refused {
 		e.counter("refused_total", n, reason)
 	}
-	for status, n := range sum.Failed {
-		e.counter("upstream_failures_total", n, strconv.Itoa(status))
+	e.counter("panics_total", sum.Panics)
+	for f, n := range sum.Failed {
+		e.counter("upstream_failures_total", n, f.Upstream, strconv.Itoa(f.Status))
 	}
 	e.ch <- prometheus.MustNewConstHistogram(c.desc["request_duration_seconds"], sum.Count, sum.Seconds, sum.Buckets)
 	open := 0
@@ -158,6 +170,22 @@ func (c *collector) requests(e emitter) {
 		open += s.OpenConnections()
 	}
 	e.gauge("connections", float64(open))
+}
+
+func (c *collector) tunnels(e emitter) {
+	c.p.mu.Lock()
+	handlers := c.p.handlers
+	c.p.mu.Unlock()
+	var sum proxy.TunnelCounts
+	for _, h := range handlers {
+		sum.Add(h.Tunnels())
+	}
+	e.gauge("tunnels", float64(sum.Open))
+	for how, n := range sum.Ended {
+		e.counter("tunnels_total", n, how)
+	}
+	e.counter("tunnel_bytes_total", sum.Up, "to_application")
+	e.counter("tunnel_bytes_total", sum.Down, "to_client")
 }
 
 func (c *collector) redis(e emitter) {
@@ -189,15 +217,30 @@ func (c *collector) sessions(e emitter) {
 	e.counter("session_checks_total", s.Unknown, "unknown")
 	e.counter("session_renewals_total", s.Renewed)
 	e.counter("session_renewals_failed_total", s.RenewDropped+s.RenewFailed)
+	e.gauge("session_watches", float64(s.Watched))
+	e.counter("session_watch_ends_total", s.WatchEnded)
 }
 
 func (c *collector) upstream(e emitter) {
-	s := c.p.upstream.Stats()
-	e.gauge("upstream_connections", float64(s.Idle), "idle")
-	e.gauge("upstream_connections", float64(s.Open-s.Idle), "busy")
-	e.counter("upstream_dials_total", s.Dials)
-	e.counter("upstream_stale_total", s.Stale)
-	e.counter("upstream_retries_total", s.Retries)
+	oneUpstream(e, defaultUpstream, c.p.upstream)
+	for name, client := range c.p.upstreams {
+		oneUpstream(e, name, client)
+	}
+}
+
+func oneUpstream(e emitter, name string, client *upstream.Client) {
+	s := client.Stats()
+	e.gauge("upstream_connections", float64(s.Idle), name, "idle")
+	e.gauge("upstream_connections", float64(s.Open-s.Idle), name, "busy")
+	e.counter("upstream_dials_total", s.Dials, name)
+	e.counter("upstream_dial_errors_total", s.DialErrors, name)
+	e.counter("upstream_stale_total", s.Stale, name)
+	e.counter("upstream_retries_total", s.Retries, name)
+	e.gauge("upstream_up", boolean(s.Up), name)
+	if client.Config().Health.Path != "" {
+		e.counter("upstream_health_checks_total", s.HealthGood, name, "success")
+		e.counter("upstream_health_checks_total", s.HealthBad, name, "failure")
+	}
 }
 
 func (c *collector) queues(e emitter) {

@@ -9,6 +9,7 @@ package pillion
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -41,8 +42,10 @@ type Pillion struct {
 	sessions *sessioncheck.Checker
 	store    *cache.Store
 	upstream *upstream.Client
-	queues   *queueagent.Agent
-	metrics  *prometheus.Registry
+	// upstreams are the further applications by name.
+	upstreams map[string]*upstream.Client
+	queues    *queueagent.Agent
+	metrics   *prometheus.Registry
 
 	mu        sync.Mutex // guards what follows
 	cfg       Config
@@ -100,11 +103,11 @@ func (p *Pillion) build(cfg Config) (err error) {
 	if p.redis, err = redisconn.Open(cfg.Redis, int64(cfg.Cache.Memory), p.log); err != nil {
 		return err
 	}
-	if p.sessions, err = sessioncheck.New(cfg.Session, p.redis, p.log, sessioncheck.WithFields(sessionFields(cfg.Rules)...)); err != nil {
+	if p.sessions, err = sessioncheck.New(cfg.Session, p.redis, p.log, sessioncheck.WithFields(sessionFields(cfg.Rules)...), sessioncheck.WithStaleness(cfg.Redis.MaxStaleness)); err != nil {
 		return err
 	}
 	p.store = cache.NewStore(p.redis, cfg.Cache.MaxTTL)
-	if p.upstream, err = upstream.New(cfg.Upstream); err != nil {
+	if err = p.openUpstreams(cfg); err != nil {
 		return err
 	}
 	if len(cfg.Queues) > 0 {
@@ -122,7 +125,7 @@ func (p *Pillion) newHandler(next fasthttp.RequestHandler) (*proxy.Handler, erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h, err := proxy.New(proxy.Deps{
-		Sessions: p.sessions, Store: p.store, Upstream: p.upstream, Next: next, Log: p.log,
+		Sessions: p.sessions, Store: p.store, Upstream: p.upstream, Upstreams: p.upstreams, Next: next, Log: p.log,
 	}, settings(p.cfg))
 	if err == nil {
 		p.handlers = append(p.handlers, h)
@@ -139,6 +142,7 @@ func sessionFields(rules []proxy.Rule) []string {
 			fields = append(fields, field)
 		}
 		fields = append(fields, rules[i].Cache.Key.Session...)
+		fields = append(fields, rules[i].SessionFields()...)
 		for _, tag := range rules[i].Cache.Tags {
 			if t, err := cache.CompileTag(tag); err == nil {
 				fields = append(fields, t.SessionFields()...)
@@ -155,7 +159,7 @@ func settings(cfg Config) proxy.Settings {
 		Keep: cfg.Cache.Keep, Targets: cfg.Cache.Targets, TagFields: cfg.Cache.TagFields,
 		NoVarySearch: cfg.Cache.NoVarySearch, StatusKey: cfg.Cache.StatusKey, UntilClose: cfg.Upstream.UntilClose, PurgeFrom: cfg.Cache.PurgeFrom,
 		FillTimeout: cfg.Upstream.Timeouts.ResponseHeader, RetryAfter: cfg.Session.RetryAfter,
-		Access: cfg.Log.Access,
+		Access: cfg.Log.Access, Sample: cfg.Log.Sample,
 	}
 }
 
@@ -180,11 +184,19 @@ func (p *Pillion) Serve(ln net.Listener) error {
 		p.mu.Unlock()
 		return errors.Join(errors.New("pillion: Serve after Shutdown"), ln.Close())
 	}
+	secure, err := p.cfg.Server.TLS.Config()
+	if err != nil {
+		p.mu.Unlock()
+		return errors.Join(err, ln.Close())
+	}
 	srv := proxy.NewServer(p.handlers[0], p.cfg.Server, p.log)
 	p.servers = append(p.servers, srv)
 	p.listeners = append(p.listeners, ln)
 	p.mu.Unlock()
-	err := srv.Serve(ln)
+	if secure != nil {
+		ln = tls.NewListener(ln, secure)
+	}
+	err = srv.Serve(ln)
 	if p.draining.Load() {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
 func TestNeedRestart(t *testing.T) {
@@ -21,8 +22,11 @@ func TestNeedRestart(t *testing.T) {
 			c.Cache.Targets, c.Cache.TagFields = []string{"CDN-Cache-Control"}, nil
 			c.Session.RetryAfter, c.Log.Access = time.Minute, "all"
 			c.Server.MaxBody, c.Server.TrustedProxies = 1, nil
+			c.Server.RequestID, c.Log.Sample = "", 50
+			c.Server.MaxTunnels, c.Server.TunnelIdleTimeout, c.Server.TunnelDrain = 1, 0, 0
 		}, nil},
 		{"the store's lifetimes", func(c *Config) { c.Cache.MaxTTL = time.Hour; c.Cache.Keep = 0 }, []string{"cache"}},
+		{"upstreams", func(c *Config) { c.Upstreams = []upstream.Named{upstream.DefaultNamed()} }, []string{"upstreams"}},
 		{"others", func(c *Config) { c.Listen = ":1"; c.Cache.Memory++; c.Log.Level = "warn" }, []string{"listen", "cache", "log"}},
 	}
 	for _, tt := range tests {
@@ -40,7 +44,11 @@ func TestNeedRestart(t *testing.T) {
 func TestSettings(t *testing.T) {
 	cfg := Default()
 	cfg.Cache.Keep, cfg.Cache.Targets, cfg.Cache.TagFields = 2*time.Hour, []string{"A"}, []string{"B"}
+	cfg.Log.Access, cfg.Log.Sample, cfg.Server.RequestID = "sampled", 50, "X-Id"
 	s := settings(cfg)
+	if s.Access != "sampled" || s.Sample != 50 || s.Server.RequestID != "X-Id" {
+		t.Errorf("got %q, %v, %q", s.Access, s.Sample, s.Server.RequestID)
+	}
 	if s.Keep != cfg.Cache.Keep || !reflect.DeepEqual(s.Targets, cfg.Cache.Targets) || !reflect.DeepEqual(s.TagFields, cfg.Cache.TagFields) {
 		t.Errorf("got %v, %q, %q", s.Keep, s.Targets, s.TagFields)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/pillion-proxy/pillion/admin"
@@ -72,7 +73,7 @@ func (p *Pillion) readiness() (bool, map[string]any) {
 
 // Run opens the listeners of the configuration and works until ctx ends; then it
 // drains: readiness turns false, listeners close, requests and deliveries in
-// flight finish within server.shutdown_timeout. It returns nil after a clean drain.
+// flight finish within server.shutdown_timeout, and tunnels within server.tunnel_drain. It returns nil after a clean drain.
 func (p *Pillion) Run(ctx context.Context) error {
 	if err := p.start(); err != nil {
 		return errors.Join(err, p.Shutdown(context.Background()))
@@ -125,6 +126,10 @@ func (p *Pillion) shutdown(ctx context.Context) error {
 	p.mu.Unlock()
 	stopped := make(chan error, 1)
 	go func() { stopped <- p.stopQueues(ctx) }()
+	var tunnels sync.WaitGroup
+	for _, h := range handlers {
+		tunnels.Go(func() { h.DrainTunnels(ctx) })
+	}
 	for _, srv := range servers {
 		if err := srv.Shutdown(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("drain: requests were cut off: %w", err))
@@ -133,13 +138,15 @@ func (p *Pillion) shutdown(ctx context.Context) error {
 	for _, ln := range listeners {
 		_ = ln.Close() // one that its server has not begun to accept from is still open
 	}
+	tunnels.Wait()
 	p.closeHandlers(ctx, handlers)
+	if p.sessions != nil {
+		p.sessions.Close()
+	}
 	errs = append(errs, <-stopped)
 	p.stop()
 	p.background.Wait()
-	if p.upstream != nil {
-		errs = append(errs, p.upstream.Close())
-	}
+	errs = append(errs, p.closeUpstreams())
 	if p.redis != nil {
 		p.redis.Close()
 	}
@@ -154,13 +161,13 @@ func (p *Pillion) closeHandlers(ctx context.Context, handlers []*proxy.Handler) 
 	go func() {
 		defer close(done)
 		for _, h := range handlers {
-			h.Close()
+			h.Shutdown(ctx)
 		}
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
-		_ = p.upstream.Close()
+		_ = p.closeUpstreams()
 		<-done
 	}
 }

@@ -3,7 +3,6 @@ package pillion
 import (
 	"fmt"
 	"net/netip"
-	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/internal/strictyaml"
+	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/sessioncheck"
 	"github.com/pillion-proxy/pillion/units"
 )
 
@@ -48,6 +49,7 @@ func (v *validator) run() {
 	v.listen()
 	v.server()
 	v.upstream()
+	v.upstreams()
 	v.redis()
 	v.session()
 	v.cache()
@@ -55,7 +57,10 @@ func (v *validator) run() {
 	v.queues()
 	v.admin()
 	v.oneOf("log.level", v.cfg.Log.Level, "a log level", "debug", "info", "warn", "error")
-	v.oneOf("log.access", v.cfg.Log.Access, "an access log setting", "off", "errors", "all")
+	v.oneOf("log.access", v.cfg.Log.Access, "an access log setting", "off", "errors", "sampled", "all")
+	if s := v.cfg.Log.Sample; s < 0 || s > 100 {
+		v.add("log.sample", s.String(), "is out of range", "write a percentage from 0% to 100%")
+	}
 }
 
 // add records a mistake. The value is masked if the key is a secret; an empty
@@ -130,6 +135,8 @@ func (v *validator) sizeBetween(key string, s, low, high units.Size) {
 
 func (v *validator) server() {
 	s := v.cfg.Server
+	v.serverTLS(s.TLS)
+	v.positive("server.header_timeout", s.HeaderTimeout)
 	v.positive("server.read_timeout", s.ReadTimeout)
 	v.notNegative("server.write_timeout", s.WriteTimeout)
 	v.positive("server.idle_timeout", s.IdleTimeout)
@@ -138,8 +145,30 @@ func (v *validator) server() {
 	// The server keeps a whole body in an int, and holds some of it in memory.
 	v.sizeBetween("server.max_body", s.MaxBody, units.KiB, 1024*units.GiB)
 	v.between("server.max_connections", s.MaxConnections, 1, 1<<20)
+	v.between("server.max_requests", s.MaxRequests, 0, 1<<30)
+	v.notNegative("server.max_connection_age", s.MaxConnectionAge)
+	v.between("server.max_tunnels", s.MaxTunnels, 1, 1<<20)
+	v.notNegative("server.tunnel_idle_timeout", s.TunnelIdleTimeout)
+	v.notNegative("server.tunnel_drain", s.TunnelDrain)
 	for i, p := range s.TrustedProxies {
 		v.network(v.element("server.trusted_proxies", i), p)
+	}
+	v.requestID("server.request_id", s.RequestID)
+}
+
+// requestID checks the name of the field that carries ids; empty is none.
+func (v *validator) requestID(key, name string) {
+	const remedy = `write a name such as X-Request-Id, or "" for no ids`
+	switch source := func(s sessioncheck.Source) bool { return strings.EqualFold(s.Header, name) }; {
+	case name == "":
+	case !isToken(name):
+		v.add(key, name, "is not a valid header name", remedy)
+	case !proxy.MayCarryID(name):
+		v.add(key, name, "has a meaning of its own in HTTP", remedy)
+	case slices.ContainsFunc(v.cfg.Session.Sources, source):
+		v.add(key, name, "is also a source of the session id, which must not be logged", remedy)
+	default:
+		v.notIdentityOf(key, name, "use another header")
 	}
 }
 
@@ -152,40 +181,4 @@ func (v *validator) network(key, text string) {
 		remedy = fmt.Sprintf("write %s/%d for this address alone", a, a.BitLen())
 	}
 	v.add(key, text, orEmpty(text, "is not a network"), remedy)
-}
-
-func (v *validator) upstream() {
-	u := v.cfg.Upstream
-	v.upstreamURL("upstream.url", u.URL)
-	v.positive("upstream.timeouts.connect", u.Timeouts.Connect)
-	v.positive("upstream.timeouts.response_header", u.Timeouts.ResponseHeader)
-	v.positive("upstream.timeouts.idle", u.Timeouts.Idle)
-	v.between("upstream.max_connections", u.MaxConnections, 1, 1<<20)
-}
-
-func (v *validator) upstreamURL(key, text string) {
-	const remedy = "write http://host:port or unix:///path/to/socket"
-	u, err := url.Parse(text)
-	switch {
-	case text == "":
-		v.add(key, "", "is empty", remedy)
-	case err != nil:
-		v.add(key, text, "is not a URL", remedy)
-	case u.Scheme == "https":
-		v.add(key, text, "has the scheme https, which is not supported towards the application", remedy)
-	case u.Scheme != "http" && u.Scheme != "unix":
-		v.add(key, text, "has neither the scheme http nor unix", remedy)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		v.add(key, text, "has more than a host and a port", remedy)
-	case u.Scheme == "unix":
-		if u.Host != "" || !socketPath(u.Path) {
-			v.add(key, text, "has no absolute path of a socket of at most 107 bytes", "write unix:///path/to/socket, with three slashes")
-		}
-	case u.Path != "" && u.Path != "/":
-		v.add(key, text, "has a path", "write http://host:port: a request keeps its own path")
-	case u.Hostname() == "":
-		v.add(key, text, "has no host", remedy)
-	case !portNumber(u.Port(), true):
-		v.add(key, text, "has no valid port", "write a port from 1 to 65535")
-	}
 }

@@ -1,10 +1,7 @@
 package pillion
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -119,54 +116,7 @@ func (v *validator) redisTLS(r redisconn.Config) {
 	if usesURL := r.Sentinel.Master == "" && len(r.Cluster) == 0; usesURL && !strings.HasPrefix(r.URL, "rediss://") {
 		v.add("redis.tls", "", "is set, but redis.url does not begin with rediss://", "write rediss:// in redis.url, or remove redis.tls")
 	}
-	if t.CA != "" {
-		v.caFile("redis.tls.ca", t.CA)
-	}
-	if t.ServerName != "" && !hostName(t.ServerName) {
-		v.add("redis.tls.server_name", t.ServerName, "is not a host name", "write the name in the server's certificate")
-	}
-	switch {
-	case t.Cert != "" && t.Key == "":
-		v.add("redis.tls.key", "", "is empty, while redis.tls.cert is set", "name the file of the certificate's private key")
-	case t.Cert == "" && t.Key != "":
-		v.add("redis.tls.cert", "", "is empty, while redis.tls.key is set", "name the file of the private key's certificate")
-	case t.Cert != "":
-		v.keyPair(t)
-	}
-}
-
-func (v *validator) caFile(key, path string) {
-	pem, ok := v.pemFile(key, path)
-	if ok && !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		v.add(key, path, "is a file without a certificate", "name a file of PEM-encoded certificates")
-	}
-}
-
-func (v *validator) keyPair(t redisconn.TLS) {
-	cert, certOK := v.pemFile("redis.tls.cert", t.Cert)
-	key, keyOK := v.pemFile("redis.tls.key", t.Key)
-	if !certOK || !keyOK {
-		return
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		v.add("redis.tls.cert", t.Cert, "and redis.tls.key are not a certificate and its private key", "name PEM-encoded files that belong together")
-	}
-}
-
-func (v *validator) pemFile(key, path string) ([]byte, bool) {
-	const limit = 1 << 20
-	data, err := readBounded(path, limit)
-	switch {
-	case os.IsNotExist(err):
-		v.add(key, path, "is a file that does not exist", "name the PEM-encoded file")
-	case err != nil:
-		v.add(key, path, "is a file that "+fileTrouble(err), "name a PEM-encoded file that this process may read")
-	case len(data) > limit:
-		v.add(key, path, "is a file of more than 1MiB", "name the PEM-encoded file")
-	default:
-		return data, true
-	}
-	return nil, false
+	v.tlsFiles("redis.tls", t.CA, t.Cert, t.Key, t.ServerName)
 }
 
 // redisPrefix keeps the prefix from being a pattern to SCAN, and from choosing

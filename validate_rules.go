@@ -26,12 +26,53 @@ func (v *validator) rules() {
 			params = nil // what a tag may refer to is not known
 		}
 		v.sessionPolicy(at+".session", r.Session)
+		v.ruleUpstream(at+".upstream", r.Upstream)
 		v.cachePolicy(at+".cache", r, params)
+		v.ownPart(at, &r, params)
 		if catchAll >= 0 {
 			v.add(at, r.Name, fmt.Sprintf("can never match, since rules[%d] before it matches every request", catchAll),
 				fmt.Sprintf("move it before rules[%d]", catchAll))
 		} else if matchIsGood && matchesAll(r.Match) {
 			catchAll = i
+		}
+	}
+}
+
+// ownPart checks what the proxy itself does by a rule: rewrite, header edits, max_body
+// and allow.
+func (v *validator) ownPart(at string, r *proxy.Rule, params map[string]bool) {
+	for _, p := range proxy.CheckRule(r, params) {
+		key := at + "." + p.Field
+		for _, op := range []string{"request_headers.set", "request_headers.add", "response_headers.set", "response_headers.add"} {
+			if name, ok := strings.CutPrefix(p.Field, op+"."); ok {
+				key = keyPath(at+"."+op, name)
+			}
+		}
+		v.add(key, p.Value, p.Message, p.Remedy)
+	}
+	v.headerNames(at+".request_headers", r.RequestHeaders)
+	v.headerNames(at+".response_headers", r.ResponseHeaders)
+	if v.isSet(at+".max_body") && r.MaxBody == 0 {
+		v.add(at+".max_body", "0B", "lets no body pass", "write a size, such as 200MiB, or remove the key for server.max_body")
+	}
+	v.twice(at+".allow", r.Allow, func(a, b string) bool { return a == b })
+}
+
+// headerNames checks the names of a header edit against the settings of others.
+func (v *validator) headerNames(at string, h proxy.HeaderEdit) {
+	const remedy = "use another header"
+	for i, name := range h.Remove {
+		v.notIdentityOf(v.element(at+".remove", i), name, remedy)
+	}
+	v.twice(at+".remove", h.Remove, strings.EqualFold)
+	for i, values := range []map[string]string{h.Set, h.Add} {
+		op := []string{"set", "add"}[i]
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			key := keyPath(at+"."+op, name)
+			v.notIdentityOf(key, name, remedy)
+			if v.cfg.Server.RequestID == "" && strings.Contains(values[name], "{request_id}") && strings.HasSuffix(at, "request_headers") {
+				v.add(key, values[name], "has {request_id}, but server.request_id is empty", "set it, such as to X-Request-Id, or remove the placeholder")
+			}
 		}
 	}
 }

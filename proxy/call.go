@@ -10,23 +10,30 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
 // call is one exchange with the application. It lives until the response body has
 // been passed on, which is after the handler returned, and is pooled. As a reader
 // it is that body.
 type call struct {
-	req    upstream.Request
-	head   []byte
-	in     bodyReader
-	body   *upstream.Body
-	ctx    *fasthttp.RequestCtx
-	extend time.Duration
-	pool   *sync.Pool
-	stop   func()
-	hint   func(int, *fasthttp.ResponseHeader)
+	req      upstream.Request
+	head     []byte
+	in       bodyReader
+	guard    containedReader // around in
+	body     *upstream.Body
+	first    []byte // of the body: it has been read, and comes before the rest
+	ctx      *fasthttp.RequestCtx
+	extend   time.Duration
+	pool     *sync.Pool
+	stop     func()
+	hint     func(int, *fasthttp.ResponseHeader)
+	trailers func() []byte
 	// untilClose is upstream.until_close.
 	untilClose bool
+	barred     func(name []byte) bool // of the trailers of a chunked request
+	trails     bool                   // the head is sent before the body is read
+	life       lifetime
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -34,11 +41,9 @@ type call struct {
 
 func newCall(pool *sync.Pool) *call {
 	c := &call{pool: pool}
-	c.stop = func() {
-		// The rest of the upload is not wanted: end a read that waits for it.
-		_ = c.ctx.SetReadDeadline(time.Unix(1, 0))
-	}
+	c.stop = c.stopBody
 	c.hint = c.interim
+	c.trailers = c.requestTrailers
 	return c
 }
 
@@ -57,19 +62,34 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 			head = appendLine(head, name, value)
 		}
 	}
-	// Straight to the connection: the server writes when the handler has returned.
-	_, _ = c.ctx.Conn().Write(append(head, '\r', '\n')) // a client that has gone is noticed later
+	head = append(head, '\r', '\n')
+	// Straight to the connection: the server writes when the handler has returned. A
+	// client that has gone is noticed later.
+	if w, ok := c.ctx.Conn().(*wire.Conn); ok {
+		_ = w.WriteInterim(head)
+		return
+	}
+	_, _ = c.ctx.Conn().Write(head)
+}
+
+// stopBody ends a read that waits for the rest of an upload that is not wanted.
+func (c *call) stopBody() {
+	if c.in.wire != nil {
+		c.in.wire.Stop()
+		return
+	}
+	_ = c.ctx.SetReadDeadline(time.Unix(1, 0))
 }
 
 func (c *call) release() {
-	c.body, c.ctx = nil, nil
-	c.in = bodyReader{}
+	c.body, c.ctx, c.barred, c.trails, c.first = nil, nil, nil, false, nil
+	c.in, c.guard = bodyReader{}, containedReader{}
 	c.pool.Put(c)
 }
 
 // prepare serialises the request.
 func (c *call) prepare(x *exchange, plain bool) error {
-	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.snap.untilClose
+	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.route.untilClose
 	c.req.Interim, c.req.HeaderTimeout = nil, 0
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)
@@ -81,18 +101,30 @@ func (c *call) prepare(x *exchange, plain bool) error {
 	if refused != nil {
 		return &refusalError{refused}
 	}
+	if c.req.Body != nil {
+		c.guard = containedReader{x.h, c.req.Body}
+		c.req.Body = &c.guard
+	}
 	b := x.buildHead(c.head[:0], plain)
 	switch {
 	case size > 0:
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), size, 10), '\r', '\n')
 	case size < 0:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	case x.hasKind(kindLength) || expectsBody(x.method):
+	case x.hasLength() || expectsBody(x.method):
 		b = append(b, "Content-Length: 0\r\n"...)
 	}
 	c.head = append(b, '\r', '\n')
 	c.req.Head, c.req.HeadMethod, c.req.Replayable = c.head, x.isHead(), x.idempotent()
 	return nil
+}
+
+// hasLength says whether the client gave a Content-Length, if of 0.
+func (x *exchange) hasLength() bool {
+	if x.wire != nil {
+		return x.wire.Request().HasLength
+	}
+	return x.hasKind(kindLength)
 }
 
 // expectsBody names the methods that say Content-Length: 0 when they have no body
@@ -108,18 +140,22 @@ func expectsBody(method []byte) bool {
 // takeRequestBody points the request at the client's body and gives its size: 0
 // for none, -1 when it is not known.
 func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
-	c.req.Body, c.req.BodySize, c.req.StopBody = nil, 0, nil
-	size = int64(x.ctx.Request.Header.ContentLength())
-	if x.chunked {
-		size = -1
-	} else if size <= 0 {
+	c.req.Body, c.req.BodySize, c.req.StopBody, c.req.Trailers = nil, 0, nil, nil
+	if size = x.size; size == 0 {
 		return 0, nil
 	}
-	limit := int64(x.snap.server.MaxBody)
+	limit := x.maxBody()
 	if size > limit {
 		return 0, &refuseBody
 	}
-	if stream := x.ctx.RequestBodyStream(); stream != nil {
+	if x.wire != nil {
+		x.wire.Body().Limit(limit)
+		c.in = bodyReader{r: x.wire.Body(), wire: x.wire.Body(), left: limit}
+		c.req.StopBody = c.stop
+		if size < 0 {
+			c.barred, c.req.Trailers = x.bars(), c.trailers
+		}
+	} else if stream := x.ctx.RequestBodyStream(); stream != nil {
 		c.in = bodyReader{r: stream, left: limit, ctx: x.ctx, timeout: x.snap.server.ReadTimeout}
 		c.req.StopBody = c.stop
 	} else { // a server that reads bodies whole
@@ -134,9 +170,17 @@ func (c *call) takeRequestBody(x *exchange) (size int64, r *refusal) {
 // Read gives the response body. Every part that arrives moves the client's write
 // deadline along: a long download is fine, a stalled one is not.
 func (c *call) Read(p []byte) (int, error) {
+	if len(c.first) > 0 {
+		n := copy(p, c.first)
+		c.first = c.first[n:]
+		return n, nil
+	}
 	n, err := c.body.Read(p)
 	if n > 0 && c.ctx != nil && c.extend > 0 {
 		_ = c.ctx.SetWriteDeadline(time.Now().Add(c.extend))
+	}
+	if err == io.EOF && c.trails && c.ctx != nil {
+		c.trail(&c.ctx.Response.Header)
 	}
 	return n, err
 }
@@ -154,6 +198,7 @@ func (c *call) Close() error {
 	if c.body == nil {
 		return nil
 	}
+	c.life.over()
 	err := c.body.Close()
 	c.release()
 	return err
@@ -170,6 +215,7 @@ func (c *call) whole() bool {
 // moves the read deadline along: a long upload is fine, a stalled one is not.
 type bodyReader struct {
 	r       io.Reader
+	wire    *wire.Body // r, when this package's own server reads it: it has deadlines of its own
 	left    int64
 	ctx     *fasthttp.RequestCtx
 	timeout time.Duration

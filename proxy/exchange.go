@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/wire"
 	"github.com/pillion-proxy/pillion/rules"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
@@ -27,14 +28,18 @@ type exchange struct {
 	path     []byte
 	query    []byte
 	hasQuery bool
+	odd      oddity
 	lines    []line
-	chunked  bool
+	wire     *wire.Conn // nil when another server read the request
+	size     int64      // of the body: 0 for none, -1 when it is chunked
 	upgrade  bool
-	expect   bool
+	unread   bool // there was no request to read: nothing of it is logged
 
-	route   *route
-	params  rules.Params
-	session *sessioncheck.Session
+	route         *route
+	params        rules.Params
+	session       *sessioncheck.Session
+	checked       bool // a session was looked for; sessionStatus says what was found
+	sessionStatus sessioncheck.Status
 
 	// What the cache needs of the request.
 	keyed      bool // the response may be stored
@@ -60,11 +65,15 @@ type exchange struct {
 	detail     string // for Cache-Status
 	fields     cache.Header
 
-	status  int
-	outcome outcome
-	scratch []byte
-	values  [][]byte
-	shard   int
+	status       int
+	outcome      outcome
+	id           []byte // of the request; see requestID
+	idBuf        [32]byte
+	edited       bool          // the rule's fields are in ctx.Request already
+	upstreamTook time.Duration // until the application's header came; 0 when it was not asked
+	scratch      []byte
+	values       [][]byte
+	shard        int
 }
 
 // release empties what refers to the request and gives the exchange back.
@@ -85,6 +94,7 @@ func (h *Handler) acquire(ctx *fasthttp.RequestCtx) *exchange {
 	x := h.pool.Get().(*exchange)
 	x.ctx, x.began, x.snap = ctx, time.Now(), h.snap.Load()
 	x.now = x.began
+	x.wire, _ = ctx.Conn().(*wire.Conn)
 	return x
 }
 

@@ -59,8 +59,13 @@ func (x *exchange) fillKey() string {
 
 // pass forwards the request as it is.
 func (x *exchange) pass() {
+	if x.answersHere() {
+		return
+	}
 	if x.wantsTunnel() {
+		asked := time.Now()
 		x.upgradeTo()
+		x.upstreamTook += time.Since(asked)
 		return
 	}
 	x.outcome = outcomePass
@@ -118,7 +123,7 @@ func (x *exchange) follow(f *flight) {
 
 // patience is for how long this request may still wait for the application, be it
 // another request's fill or its own: waits that follow each other do not add up.
-func (x *exchange) patience() time.Duration { return x.snap.fillTimeout - time.Since(x.began) }
+func (x *exchange) patience() time.Duration { return x.route.fillTimeout - time.Since(x.began) }
 
 // collapsed answers with what another request brought.
 func (x *exchange) collapsed(s *stored) {
@@ -128,7 +133,7 @@ func (x *exchange) collapsed(s *stored) {
 
 func (x *exchange) tooLate() {
 	x.outcome = outcomeError
-	x.h.stats.upstreamFailed(fasthttp.StatusGatewayTimeout)
+	x.h.stats.upstreamFailed(x.route.upstream, fasthttp.StatusGatewayTimeout)
 	x.problem(fasthttp.StatusGatewayTimeout, "The application did not answer in time.", "")
 }
 

@@ -2,33 +2,42 @@ package proxy
 
 import (
 	"errors"
+	"math"
 	"net/netip"
+	"strconv"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
 // buildHead appends the request head for the application, up to the framing fields.
-// plain leaves out what
-// would make the answer anything else than the whole response: conditions and ranges.
+// plain leaves out what would make the answer anything else than the whole response:
+// conditions and ranges. The rule's changes come last but for the session's identity,
+// which no rule changes.
 func (x *exchange) buildHead(b []byte, plain bool) []byte {
 	b = append(b, x.method...)
 	b = append(b, ' ')
-	b = x.appendTarget(b)
+	b, stripped := x.appendAppTarget(b)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, x.host...)
+	b = x.appendAppHost(b)
 	b = append(b, '\r', '\n')
+	start := len(b)
 	for i := range x.lines {
 		l := &x.lines[i]
 		switch l.kind {
-		case kindPass, kindAuthorization, kindCacheControl, kindPragma, kindRange, kindPrecondition:
+		case kindPass, kindAuthorization, kindCacheControl, kindPragma, kindRange, kindPrecondition, kindMaxForwards:
 		default:
 			continue
 		}
 		// A client never speaks for the session check, on any route.
-		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || plain && x.leftOut(l.name) {
+			continue
+		}
+		if l.kind == kindMaxForwards {
+			b = x.appendMaxForwards(b, l)
 			continue
 		}
 		b = appendLine(b, l.name, l.value)
@@ -40,7 +49,12 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 		}
 	}
 	b = x.appendForwarded(b)
+	b = x.appendPrefix(b, stripped, plain)
 	b = append(b, "Via: 1.1 pillion\r\n"...)
+	if id := x.requestID(); len(id) > 0 {
+		b = appendLine(b, x.snap.requestField, id)
+	}
+	b = x.editHead(b, start)
 	if x.session != nil {
 		b = x.h.sessions.AppendIdentity(b, x.session)
 	}
@@ -128,7 +142,7 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 }
 
 func (x *exchange) scheme() string {
-	if x.ctx.IsTLS() {
+	if x.ctx.IsTLS() || x.wire != nil && x.wire.IsTLS() {
 		return "https"
 	}
 	return "http"
@@ -165,13 +179,22 @@ func appendAddr(b []byte, a netip.Addr, node bool) []byte {
 	return a.AppendTo(b)
 }
 
-// errBodyTooLarge says that a client's body went past server.max_body.
-var errBodyTooLarge = errors.New("request body larger than server.max_body")
+// errBodyTooLarge says that a client's body went past max_body.
+var errBodyTooLarge = errors.New("request body larger than max_body")
+
+// maxBody is the largest body that this request may have: the rule's bound, where it
+// has one.
+func (x *exchange) maxBody() int64 {
+	if x.route == nil {
+		return x.snap.maxBody
+	}
+	return x.route.maxBody
+}
 
 // forward sends the request to the application and leaves its response, head and
 // body, in ctx.Response. It answers with a problem and returns false when there is none.
 func (x *exchange) forward(plain bool) bool {
-	if err := x.h.origin.fetch(x, plain); err != nil {
+	if err := x.route.origin.fetch(x, plain); err != nil {
 		x.forwardFailed(err)
 		return false
 	}
@@ -181,15 +204,26 @@ func (x *exchange) forward(plain bool) bool {
 
 func (x *exchange) forwardFailed(err error) {
 	var r *refusalError
+	var unread *wire.Refusal // the client's body is malformed, or did not come
 	failure := cache.FailureConnect
 	status, detail := fasthttp.StatusBadGateway, "The application did not give a valid response."
+	retryAfter := 1
+	var unavailable *upstream.UnavailableError
 	switch {
+	case errors.As(err, &unavailable):
+		status, detail = fasthttp.StatusServiceUnavailable, "The application is not available."
+		retryAfter = max(1, int(math.Ceil(unavailable.After.Seconds())))
 	case errors.As(err, &r):
 		x.refuse(r.refusal)
+		return
+	case errors.As(err, &unread):
+		x.refuse(&refusal{unread.Status, unread.Reason, unread.Detail})
 		return
 	case errors.Is(err, errBodyTooLarge):
 		x.refuse(&refuseBody)
 		return
+	case errors.Is(err, errPanicked):
+		status, detail = fasthttp.StatusInternalServerError, "An internal error occurred."
 	case errors.Is(err, upstream.ErrRequestBody):
 		status, detail = fasthttp.StatusBadRequest, "The request body ended early."
 	case errors.Is(err, upstream.ErrTimeout):
@@ -200,19 +234,21 @@ func (x *exchange) forwardFailed(err error) {
 	case errors.Is(err, upstream.ErrConnect):
 		detail = "The application cannot be reached."
 	}
-	x.h.stats.upstreamFailed(status)
-	x.h.logFailure(x, status, err)
+	x.h.stats.upstreamFailed(x.route.upstream, status)
+	if unavailable == nil { // that no requests are sent was logged when it began
+		x.h.logFailure(x, status, err)
+	}
 	if x.serveOnFailure(failure) {
 		return
 	}
 	extra := ""
 	if status == fasthttp.StatusServiceUnavailable {
-		extra = "Retry-After: 1\r\n"
+		extra = "Retry-After: " + strconv.Itoa(retryAfter) + "\r\n"
 	}
 	x.outcome = outcomeError
 	x.problem(status, detail, extra)
-	if x.chunked || x.ctx.Request.Header.ContentLength() > 0 {
-		x.ctx.SetConnectionClose() // how much of the body was read is not certain
+	if x.size != 0 {
+		x.closeAfter() // how much of the body was read is not certain
 	}
 }
 

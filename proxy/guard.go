@@ -23,6 +23,8 @@ var (
 	refuseEscape        = refusal{400, "escape", "The path holds a malformed percent-escape, or an escaped slash, backslash or control character."}
 	refuseDots          = refusal{400, "dot_segment", "The path holds a segment of one or two dots. Resolve it before sending."}
 	refuseEmptySegment  = refusal{400, "empty_segment", "The path holds two slashes in a row."}
+	refuseSlashMeaning  = refusal{400, "encoded_slash", "The path holds an escaped slash, and means something else when it is read as a slash."}
+	refuseEmptyMeaning  = refusal{400, "empty_segment", "The path holds two slashes in a row, and means something else when they are read as one."}
 	refuseHost          = refusal{400, "host", "The Host field is missing, given twice, malformed, or differs from the request target."}
 	refuseLineEnd       = refusal{400, "line_end", "A header line does not end with CR LF."}
 	refuseFold          = refusal{400, "folded_line", "A header line begins with white space."}
@@ -31,7 +33,8 @@ var (
 	refuseTooManyFields = refusal{431, "too_many_fields", "The header has more than 256 lines."}
 	refuseFraming       = refusal{400, "framing", "Content-Length and Transfer-Encoding are both given, given twice, or not understood."}
 	refuseCoding        = refusal{501, "transfer_coding", "The only transfer coding that is understood is chunked."}
-	refuseBody          = refusal{413, "body", "The body is larger than server.max_body."}
+	refuseTwin          = refusal{400, "field_twin", "A field is named like Content-Length or Transfer-Encoding, with an underscore."}
+	refuseBody          = refusal{413, "body", "The body is larger than is allowed here."}
 )
 
 // guard decides the one form of the request that rules, the session check, the
@@ -39,6 +42,12 @@ var (
 // x.query and x.lines.
 func (x *exchange) guard() *refusal {
 	h := &x.ctx.Request.Header
+	if x.wire != nil {
+		if r := x.wire.Request().Refusal; r != nil {
+			x.unread = true
+			return &refusal{r.Status, r.Reason, r.Detail}
+		}
+	}
 	x.method = h.Method()
 	if r := checkStart(h, x.method); r != nil {
 		return r
@@ -51,6 +60,7 @@ func (x *exchange) guard() *refusal {
 		return r
 	}
 	nominate(x.lines)
+	x.upgrade = x.upgrade && x.offersProtocol()
 	authority, target, r := splitTarget(h.RequestURI(), x.method)
 	if r != nil {
 		return r
@@ -60,7 +70,7 @@ func (x *exchange) guard() *refusal {
 	}
 	path, query, _ := bytes.Cut(target, []byte{'?'})
 	x.hasQuery = len(path) < len(target)
-	if x.path, r = canonicalPath(x.path[:0], path); r != nil {
+	if x.path, x.odd, r = canonicalPath(x.path[:0], path); r != nil {
 		return r
 	}
 	x.query, r = canonicalQuery(x.query[:0], query)
@@ -100,14 +110,21 @@ func (x *exchange) framing() *refusal {
 			}
 		case kindUpgrade:
 			x.upgrade = true
-		case kindExpect:
-			x.expect = true
+		case kindTwin:
+			return &refuseTwin
 		}
 	}
 	if lengths > 1 || codings > 1 || lengths+codings > 1 {
 		return &refuseFraming
 	}
-	x.chunked = codings == 1
+	switch {
+	case x.wire != nil: // it has taken these lines out, and reads the body
+		x.size = x.wire.Request().Size
+	case codings == 1:
+		x.size = -1
+	default:
+		x.size = int64(max(0, x.ctx.Request.Header.ContentLength()))
+	}
 	return nil
 }
 
@@ -182,32 +199,73 @@ func (x *exchange) effectiveHost(authority []byte) *refusal {
 	return nil
 }
 
-// validHost allows what uri-host and port may hold (RFC 3986 §3.2.2), without
-// user information.
+// validHost allows uri-host and port (RFC 3986 §3.2.2), without user information.
 func validHost(b []byte) bool {
-	for _, c := range b {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == '.', c == '-', c == '_', c == ':', c == '[', c == ']', c == '~', c == '%', c == '!', c == '$', c == '&', c == '\'', c == '(', c == ')', c == '*', c == '+', c == ';', c == '=':
-		default:
+	if len(b) == 0 || len(b) > 261 {
+		return false
+	}
+	host, port := b, []byte(nil)
+	if b[0] == '[' {
+		end := bytes.IndexByte(b, ']')
+		if end < 0 {
+			return false
+		}
+		host, port = b[1:end], b[end+1:]
+		if len(port) > 0 && port[0] != ':' || bytes.IndexByte(host, ':') < 0 {
+			return false
+		}
+	} else if i := bytes.IndexByte(b, ':'); i >= 0 {
+		host, port = b[:i], b[i:]
+	}
+	for _, c := range host {
+		if !hostByte(c) && (c != ':' || b[0] != '[') {
 			return false
 		}
 	}
-	return len(b) > 0 && len(b) <= 261
+	return len(host) > 0 && (len(port) == 0 || portOK(port[1:]))
+}
+
+// hostByte says whether c may stand in a registered name or an address.
+func hostByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	switch c {
+	case '.', '-', '_', '~', '%', '!', '$', '&', '\'', '(', ')', '*', '+', ';', '=':
+		return true
+	}
+	return false
+}
+
+// portOK accepts a number up to 65535, or nothing (RFC 3986 §3.2.3).
+func portOK(b []byte) bool {
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' || n > 65535 {
+			return false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n <= 65535
 }
 
 // canonicalPath appends the one form of a path: escapes of unreserved characters
 // are undone, other escapes get capital digits, bytes that may not stand in a path
-// are escaped (RFC 3986 §6.2.2). Dot segments, empty segments and escapes that hide
-// a separator are refused: applications do not agree on what they mean.
-func canonicalPath(dst, raw []byte) ([]byte, *refusal) {
+// are escaped (RFC 3986 §6.2.2). Dot segments, and escapes that hide a backslash or a
+// control character, are refused: applications do not agree on what they mean. odd says
+// what else the path has of which that is true, for the rule to judge.
+func canonicalPath(dst, raw []byte) (path []byte, odd oddity, r *refusal) {
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
 		switch {
 		case c == '%':
 			d, ok := unhex(raw, i)
-			if !ok || d < 0x20 || d == 0x7f || d == '/' || d == '\\' {
-				return dst, &refuseEscape
+			if !ok || d < 0x20 || d == 0x7f || d == '\\' {
+				return dst, odd, &refuseEscape
+			}
+			if d == '/' {
+				odd |= oddSlash
 			}
 			if unreserved(d) {
 				dst = append(dst, d)
@@ -216,43 +274,15 @@ func canonicalPath(dst, raw []byte) ([]byte, *refusal) {
 			}
 			i += 2
 		case c <= 0x20 || c == 0x7f || c == '\\' || c == '#':
-			return dst, &refuseTargetByte
+			return dst, odd, &refuseTargetByte
 		case pathByte(c):
 			dst = append(dst, c)
 		default:
 			dst = appendEscape(dst, c)
 		}
 	}
-	return dst, checkSegments(dst)
-}
-
-// checkSegments looks at the name of each segment: what stands before a ';', which
-// some servers cut off before they resolve dots.
-func checkSegments(path []byte) *refusal {
-	if len(path) == 0 || path[0] != '/' { // "*"
-		return nil
-	}
-	for rest := path[1:]; ; {
-		seg := rest
-		end := bytes.IndexByte(rest, '/')
-		if end >= 0 {
-			seg = rest[:end]
-		}
-		if len(seg) == 0 && end >= 0 {
-			return &refuseEmptySegment
-		}
-		name := seg
-		if semi := bytes.IndexByte(seg, ';'); semi >= 0 {
-			name = seg[:semi]
-		}
-		if string(name) == "." || string(name) == ".." {
-			return &refuseDots
-		}
-		if end < 0 {
-			return nil
-		}
-		rest = rest[end+1:]
-	}
+	odd, r = checkSegments(dst, odd)
+	return dst, odd, r
 }
 
 // canonicalQuery keeps the query as it is, but for bytes that may not stand in it.

@@ -21,7 +21,10 @@ func (h *Handler) Handle(ctx *fasthttp.RequestCtx) {
 		x.purgeByMethod()
 		return
 	}
-	x.match()              // 2. the rule
+	if refused := x.match(); refused != nil { // 2. the rule
+		x.refuse(refused)
+		return
+	}
 	if !x.authenticate() { // 3. the session: before anything is looked up
 		return
 	}
@@ -31,13 +34,16 @@ func (h *Handler) Handle(ctx *fasthttp.RequestCtx) {
 	x.fetch() // 5. the application, once per key; 6. respond
 }
 
-// match finds the rule; without one the safe defaults apply.
-func (x *exchange) match() {
+// match finds the rule; without one the safe defaults apply. A path of which it is not
+// certain that it is for this rule is refused.
+func (x *exchange) match() *refusal {
 	req := x.matchRequest()
 	i := x.snap.table.Match(&req, &x.params)
-	if i < 0 {
-		x.route = &x.snap.unmatched
-		return
+	if x.route = &x.snap.unmatched; i >= 0 {
+		x.route = &x.snap.routes[i]
 	}
-	x.route = &x.snap.routes[i]
+	if x.odd == 0 {
+		return nil
+	}
+	return x.sameMeaning(i)
 }

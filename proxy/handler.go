@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/rules"
 	"github.com/pillion-proxy/pillion/sessioncheck"
+	"github.com/pillion-proxy/pillion/units"
 )
 
 var errHTTP10Body = errors.New("the response is too large to hold for an HTTP/1.0 client")
@@ -47,8 +49,10 @@ type Settings struct {
 	// RetryAfter is what a 503 tells the client to wait when the session cannot be
 	// checked.
 	RetryAfter time.Duration
-	// Access says which requests are logged: off, errors or all.
+	// Access says which requests are logged: off, errors, sampled or all.
 	Access string
+	// Sample is the share of the requests without an error that sampled logs.
+	Sample units.Percent
 }
 
 // Deps are what a Handler works with. Their owner closes them.
@@ -57,19 +61,23 @@ type Deps struct {
 	Store    *cache.Store
 	Upstream *upstream.Client        // the application behind a socket, or
 	Next     fasthttp.RequestHandler // the application in this process
-	Log      zerolog.Logger
+	// Upstreams are the further applications that rules name.
+	Upstreams map[string]*upstream.Client
+	Log       zerolog.Logger
 }
 
 // Handler answers requests. It is safe for concurrent use.
 type Handler struct {
 	sessions  *sessioncheck.Checker
 	store     *cache.Store
-	origin    origin
+	origin    origin                     // of the rules that name none
+	origins   map[string]*upstreamOrigin // of those that do
 	log       zerolog.Logger
 	snap      atomic.Pointer[snapshot]
 	prefix    string
 	pool      sync.Pool
 	calls     sync.Pool
+	pieces    sync.Pool // of *piece
 	flights   flights
 	tunnels   tunnels
 	fills     sync.WaitGroup // goroutines that collect bodies or refresh
@@ -92,10 +100,13 @@ type snapshot struct {
 	targets, tagFields []string
 	noVarySearch       bool
 	statusKey          bool
-	untilClose         bool
-	fillTimeout        time.Duration
 	retryAfter         time.Duration
-	access             string
+	access             accessMode
+	sample             float64
+	requestID          string // the field's name in lower case; empty for no ids
+	requestTwin        string // with hyphens for underscores
+	requestField       []byte // as it is written
+	maxBody            int64  // the largest that any rule allows
 	trusted            []netip.Prefix
 	purgeFrom          []netip.Prefix
 }
@@ -108,6 +119,18 @@ type route struct {
 	tags    []*cache.TagTemplate
 	filter  *cache.QueryFilter
 	bypass  *cache.BypassFilter // nil when no condition is set
+
+	rewrite      Rewrite
+	requestEdit  *requestEdit  // nil when nothing is changed
+	responseEdit *responseEdit // likewise
+	maxBody      int64
+	allow        oddity
+
+	// What the application of the rule brings with it.
+	origin      origin
+	upstream    string        // its name in metrics
+	fillTimeout time.Duration // Settings.FillTimeout, or its own
+	untilClose  bool          // Settings.UntilClose, or its own
 }
 
 // New makes a handler. The error lists what is wrong with the rules.
@@ -119,6 +142,10 @@ func New(d Deps, s Settings) (*Handler, error) {
 	} else {
 		h.origin = &upstreamOrigin{d.Upstream}
 	}
+	h.origins = make(map[string]*upstreamOrigin, len(d.Upstreams))
+	for name, client := range d.Upstreams {
+		h.origins[name] = &upstreamOrigin{client}
+	}
 	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1))} }
 	h.flights.init()
 	h.refreshes = make(chan struct{}, maxRefreshes)
@@ -127,7 +154,7 @@ func New(d Deps, s Settings) (*Handler, error) {
 
 // Apply swaps in new settings. On an error the old ones stay.
 func (h *Handler) Apply(s Settings) error {
-	snap, err := compile(s)
+	snap, err := h.compile(s)
 	if err != nil {
 		return err
 	}
@@ -135,11 +162,13 @@ func (h *Handler) Apply(s Settings) error {
 	return nil
 }
 
-func compile(s Settings) (*snapshot, error) {
+func (h *Handler) compile(s Settings) (*snapshot, error) {
 	snap := &snapshot{
 		server: s.Server, maxObject: s.MaxObject, maxTTL: s.MaxTTL, keep: s.Keep,
-		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey, untilClose: s.UntilClose, fillTimeout: s.FillTimeout,
-		retryAfter: s.RetryAfter, access: s.Access,
+		targets: s.Targets, tagFields: s.TagFields, noVarySearch: s.NoVarySearch, statusKey: s.StatusKey,
+		retryAfter: s.RetryAfter, access: accessModeOf(s.Access), sample: s.Sample.Fraction(),
+		requestID: strings.ToLower(s.Server.RequestID), requestTwin: normalField(s.Server.RequestID),
+		requestField: []byte(s.Server.RequestID), maxBody: int64(s.Server.MaxBody),
 	}
 	matches := make([]rules.Match, len(s.Rules))
 	for i := range s.Rules {
@@ -151,11 +180,12 @@ func compile(s Settings) (*snapshot, error) {
 	}
 	snap.routes = make([]route, len(s.Rules))
 	for i := range s.Rules {
-		if snap.routes[i], err = compileRoute(&s.Rules[i]); err != nil {
+		if snap.routes[i], err = h.compileRoute(&s, &s.Rules[i], snap.table.ParamNames(i)); err != nil {
 			return nil, fmt.Errorf("rules[%d] %q: %w", i, s.Rules[i].Name, err)
 		}
+		snap.maxBody = max(snap.maxBody, snap.routes[i].maxBody)
 	}
-	if snap.unmatched, err = compileRoute(&Rule{Name: "unmatched"}); err != nil {
+	if snap.unmatched, err = h.compileRoute(&s, &Rule{Name: "unmatched"}, nil); err != nil {
 		return nil, err
 	}
 	if snap.trusted, err = networks("server.trusted_proxies", s.Server.TrustedProxies); err != nil {
@@ -178,9 +208,18 @@ func networks(setting string, cidrs []string) (list []netip.Prefix, err error) {
 	return list, nil
 }
 
-func compileRoute(r *Rule) (route, error) {
+func (h *Handler) compileRoute(s *Settings, r *Rule, params []string) (route, error) {
 	out := route{name: r.Name, cache: r.Cache}
-	var err error
+	err := h.setOrigin(&out, s, r)
+	if err != nil {
+		return out, err
+	}
+	if err = out.compileOwn(r, params); err != nil {
+		return out, err
+	}
+	if out.maxBody == 0 {
+		out.maxBody = int64(s.Server.MaxBody)
+	}
 	if out.session, err = sessioncheck.CompilePolicy(r.Session); err != nil {
 		return out, err
 	}
@@ -196,6 +235,41 @@ func compileRoute(r *Rule) (route, error) {
 	}
 	out.bypass, err = cache.CompileBypass(r.Cache.Bypass)
 	return out, err
+}
+
+// compileOwn compiles what CheckRule checks.
+func (out *route) compileOwn(r *Rule, params []string) error {
+	known := make(map[string]bool)
+	for _, name := range params {
+		known[name] = true
+	}
+	if problems := CheckRule(r, known); len(problems) > 0 {
+		return problemsError(problems)
+	}
+	out.rewrite, out.maxBody = r.Rewrite, int64(r.MaxBody)
+	out.requestEdit, out.responseEdit = compileRequestEdit(&r.RequestHeaders), compileResponseEdit(&r.ResponseHeaders)
+	for _, word := range r.Allow {
+		out.allow |= oddities()[word]
+	}
+	return nil
+}
+
+// MainUpstream is the name of the main application in metrics.
+const MainUpstream = "default"
+
+// setOrigin finds the application of a rule.
+func (h *Handler) setOrigin(out *route, s *Settings, r *Rule) error {
+	out.origin, out.upstream, out.fillTimeout, out.untilClose = h.origin, MainUpstream, s.FillTimeout, s.UntilClose
+	if r.Upstream == "" {
+		return nil
+	}
+	o, ok := h.origins[r.Upstream]
+	if !ok {
+		return fmt.Errorf("upstream: %q is not in upstreams: add it there, or name another", r.Upstream)
+	}
+	cfg := o.client.Config()
+	out.origin, out.upstream, out.fillTimeout, out.untilClose = o, r.Upstream, cfg.Timeouts.ResponseHeader, cfg.UntilClose
+	return nil
 }
 
 // trusts says whether what this peer says about whom it speaks for is believed. A

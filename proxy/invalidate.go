@@ -46,7 +46,7 @@ func (x *exchange) invalidateAll(withOwn bool) {
 // invalidateTarget removes the public entry of a target and those of this request's
 // own user and session.
 func (x *exchange) invalidateTarget(ctx context.Context, t cache.Target) bool {
-	path, r := canonicalPath(nil, t.Path)
+	path, odd, r := canonicalPath(nil, t.Path)
 	if r != nil {
 		return true // no such request passes the guard
 	}
@@ -56,9 +56,12 @@ func (x *exchange) invalidateTarget(ctx context.Context, t cache.Target) bool {
 	}
 	parts := cache.KeyParts{Scope: cache.ScopePublic, Host: x.keyHost(), Path: path, Query: query, HasQuery: t.HasQuery}
 	get := x.snap.routeOfGet(&parts)
+	if get.permits(odd) != nil {
+		return true // nor one of this
+	}
 	parts.Filter = get.filter
 	// Of a key with more than the URL, what this client's own requests are stored under.
-	extra, ok := x.appendExtra(nil, &get.cache.Key)
+	extra, ok := x.appendExtra(nil, get)
 	if !ok {
 		return true
 	}

@@ -145,7 +145,7 @@ func (x *exchange) keepStream(dep *deposit, stream *call) {
 	size := resp.Header.ContentLength()
 	sp := newSpool(int(x.snap.maxObject), int64(size))
 	stream.detach()
-	resp.SetBodyStream(&spoolReader{s: sp, pins: true, ctx: x.ctx, extend: x.snap.server.WriteTimeout}, size)
+	x.stream(&spoolReader{s: sp, pins: true, ctx: x.ctx, extend: x.snap.server.WriteTimeout}, size)
 	resp.ImmediateHeaderFlush = size < 0
 	f, key := x.takeFlight()
 	if f != nil && size >= 0 {
@@ -161,6 +161,18 @@ func (x *exchange) keepStream(dep *deposit, stream *call) {
 			}
 		}
 		stored := false
+		defer func() {
+			if p := recover(); p != nil {
+				h.panicked("storing a response", p)
+				sp.end(errPanicked) // its readers are cut, and those who wait go on
+				stored = false
+			}
+			h.closeStream(stream)
+			if !stored {
+				end(nil)
+				h.giveBack(dep.lease)
+			}
+		}()
 		sp.fill(stream, func() { end(nil) }, func(body []byte) {
 			if !stream.whole() {
 				return
@@ -170,11 +182,6 @@ func (x *exchange) keepStream(dep *deposit, stream *call) {
 			s, ok, _ := dep.put()
 			end(dep.shareable(s, ok))
 		})
-		_ = stream.Close()
-		if !stored {
-			end(nil)
-			h.giveBack(dep.lease)
-		}
 	})
 	x.addStatus(cache.Status{Fwd: x.fwd, FwdStatus: x.status, Stored: size >= 0, Detail: x.detail}) // without a length it may yet be too large
 }

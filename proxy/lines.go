@@ -24,12 +24,15 @@ const (
 	kindFor       // X-Forwarded-For
 	kindProto     // X-Forwarded-Proto
 	kindFwdHost   // X-Forwarded-Host
+	kindPrefix    // X-Forwarded-Prefix
 	kindAuthorization
 	kindCacheControl
 	kindPragma
 	kindRange
 	kindUpgrade
 	kindPrecondition // If-Match, If-Unmodified-Since
+	kindMaxForwards
+	kindTwin // a framing field with underscores: CGI-like servers cannot tell the two apart
 )
 
 // kindOf classifies a field name. An underscore counts as a hyphen for the fields
@@ -45,6 +48,8 @@ func kindOf(name []byte) kind {
 		switch {
 		case foldEqual(name, "connection"):
 			return kindConnection
+		case foldEqual(name, "content_length"):
+			return kindTwin
 		case foldEqual(name, "content-length"):
 			return kindLength
 		case foldEqual(name, "cache-control"):
@@ -55,6 +60,9 @@ func kindOf(name []byte) kind {
 	case 'f':
 		return only(name, "forwarded", kindForwarded)
 	case 'h':
+		if foldEqual(name, "http2-settings") {
+			return kindHop
+		}
 		return only(name, "host", kindHost)
 	case 'i':
 		if foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") {
@@ -62,6 +70,8 @@ func kindOf(name []byte) kind {
 		}
 	case 'k':
 		return only(name, "keep-alive", kindHop)
+	case 'm':
+		return only(name, "max-forwards", kindMaxForwards)
 	case 'p':
 		switch {
 		case foldEqual(name, "pragma"):
@@ -78,6 +88,8 @@ func kindOf(name []byte) kind {
 			return kindHop
 		case foldEqual(name, "transfer-encoding"):
 			return kindCoding
+		case foldEqual(name, "transfer_encoding"):
+			return kindTwin
 		}
 	case 'u':
 		return only(name, "upgrade", kindUpgrade)
@@ -102,6 +114,8 @@ func kindOfX(name []byte) kind {
 		return kindProto
 	case twinEqual(name, "x-forwarded-host"):
 		return kindFwdHost
+	case twinEqual(name, "x-forwarded-prefix"):
+		return kindPrefix
 	}
 	return kindPass
 }

@@ -34,7 +34,7 @@ func (x *exchange) serveLive(l *live) bool {
 	resp := &x.ctx.Response
 	l.header.CopyTo(&resp.Header)
 	x.status = resp.StatusCode()
-	resp.SetBodyStream(&spoolReader{s: l.spool, ctx: x.ctx, extend: x.snap.server.WriteTimeout}, l.size)
+	x.stream(&spoolReader{s: l.spool, ctx: x.ctx, extend: x.snap.server.WriteTimeout}, l.size)
 	x.outcome = outcomeCollapsed
 	x.addStatus(cache.Status{Fwd: x.fwd, FwdStatus: x.status, Collapsed: true})
 	return true

@@ -25,11 +25,16 @@ func (x *exchange) lookup() bool {
 		return false
 	}
 	x.keyed = true
-	if x.h.passes.has(x.hash, x.now) {
-		x.fwd, x.solo = cache.FwdMiss, true
-		return x.refuseOnlyIfCached()
+	// What memory has goes before a key's being known as uncacheable. Else a pod that has
+	// not heard of a purge yet could answer with what is new, and then with what is old.
+	solo := x.h.passes.has(x.hash, x.now)
+	if solo && x.h.store.Peek(x.redisKey, x.now) == nil {
+		return x.goAlone()
 	}
 	s, use, fwd := x.find()
+	if solo && (s == nil || !use.Served()) {
+		return x.goAlone()
+	}
 	if s == nil {
 		if x.servePart() {
 			return true
@@ -52,12 +57,18 @@ func (x *exchange) lookup() bool {
 	return true
 }
 
+// goAlone has the request forwarded without waiting for others.
+func (x *exchange) goAlone() bool {
+	x.fwd, x.solo, x.index = cache.FwdMiss, true, nil
+	return x.refuseOnlyIfCached()
+}
+
 // bypass says why a request has no part in the cache; empty when it has.
 func (x *exchange) bypass() cache.Fwd {
 	if !x.isGet() && !x.isHead() {
 		return cache.FwdMethod
 	}
-	if x.route.cache.Mode == cache.ModeOff || x.upgrade || x.chunked || x.ctx.Request.Header.ContentLength() > 0 {
+	if x.route.cache.Mode == cache.ModeOff || x.upgrade || x.size != 0 {
 		return cache.FwdBypass
 	}
 	if x.route.bypass != nil && x.route.bypass.Matches(x.header(), x.query) {
@@ -112,7 +123,7 @@ func (x *exchange) setKey() bool {
 	}
 	x.scope = p.Scope
 	var ok bool
-	if x.varyText, ok = x.appendExtra(x.varyText[:0], &x.route.cache.Key); !ok {
+	if x.varyText, ok = x.appendExtra(x.varyText[:0], x.route); !ok {
 		return false
 	}
 	p.Extra = x.varyText
@@ -128,10 +139,11 @@ func (x *exchange) setKey() bool {
 	return true
 }
 
-// appendExtra appends what the rule's key has beside scope, host, path and query.
-func (x *exchange) appendExtra(dst []byte, key *cache.Key) (_ []byte, ok bool) {
+// appendExtra appends what a route's key has beside scope, host, path and query.
+func (x *exchange) appendExtra(dst []byte, r *route) (_ []byte, ok bool) {
+	key := &r.cache.Key
 	for _, name := range key.Headers {
-		joined, present := x.appendJoined(nil, []byte(name))
+		joined, present := x.appendField(nil, []byte(name), r.requestEdit)
 		if dst, ok = cache.AppendExtra(dst, 'h', name, joined, present); !ok {
 			return dst, false
 		}
@@ -273,8 +285,16 @@ func (x *exchange) setVariantFor(names [][]byte, generation uint64, language []b
 	return true
 }
 
-// appendJoined appends all values of a request field as one (RFC 9110 §5.3).
+// appendJoined appends all values of a request field as one (RFC 9110 §5.3), as the
+// application gets them.
 func (x *exchange) appendJoined(dst, name []byte) ([]byte, bool) {
+	return x.appendField(dst, name, x.route.requestEdit)
+}
+
+func (x *exchange) appendField(dst, name []byte, e *requestEdit) ([]byte, bool) {
+	if e.touches(name) {
+		return x.appendEdited(dst, name, e)
+	}
 	found := false
 	for i := range x.lines {
 		if len(x.lines[i].name) == len(name) && bytes.EqualFold(x.lines[i].name, name) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -23,6 +24,17 @@ type origin interface {
 // answer begins: a truncated one can then still become a 502.
 const bufferUpTo = 64 << 10
 
+// bufferWait is for how long it is waited for.
+const bufferWait = 100 * time.Millisecond
+
+// hurried reads a body until a time.
+type hurried struct {
+	body *upstream.Body
+	end  time.Time
+}
+
+func (h *hurried) Read(p []byte) (int, error) { return h.body.ReadBy(p, h.end) }
+
 // bufferForHTTP10 bounds what is held for a client that knows no chunked coding
 // when the length is not known.
 const bufferForHTTP10 = 16 << 20
@@ -36,14 +48,24 @@ func (o *upstreamOrigin) fetch(x *exchange, plain bool) error {
 		c.release()
 		return err
 	}
+	asked := time.Now()
 	body, err := o.client.Do(context.Background(), &c.req, &x.ctx.Response.Header)
+	x.upstreamTook += time.Since(asked)
 	if err != nil {
 		c.release()
 		return err
 	}
 	c.body = body
+	taken := false
+	defer func() {
+		if !taken { // a panic: the connection must not be lost to the pool
+			_ = c.Close()
+		}
+	}()
 	x.tidyHead()
-	return x.takeBody(c)
+	err = x.takeBody(c)
+	taken = true
+	return err
 }
 
 // tidyHead drops the hop-by-hop fields of a response (RFC 9110 §7.6.1) and gives
@@ -83,6 +105,7 @@ func (x *exchange) addDate() {
 	x.readHead(string(head))
 	if length < 0 { // an absent length must stay absent, whatever was written for it
 		h.SetContentLength(length)
+		h.ResetConnectionClose() // which it has set for want of a length
 	}
 }
 
@@ -95,19 +118,30 @@ func (x *exchange) takeBody(c *call) error {
 		resp.SkipBody = x.isHead()
 		return c.Close()
 	}
-	if size < 0 && !x.ctx.Request.Header.IsHTTP11() {
+	if size < 0 && x.wire == nil && !x.ctx.Request.Header.IsHTTP11() {
 		return x.bufferAll(c)
 	}
 	if size > 0 && size <= bufferUpTo {
-		_, err := io.CopyN(resp.BodyWriter(), c.body, size)
-		return errors.Join(err, c.Close())
+		var src io.Reader = c.body
+		if x.wire != nil { // else nobody is waiting, or another server would hold it back
+			src = &hurried{c.body, time.Now().Add(bufferWait)}
+		}
+		_, err := io.CopyN(resp.BodyWriter(), src, size)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return errors.Join(err, c.Close())
+		}
+		// The application is slow with it: the client shall have what there is.
+		c.first = bytes.Clone(resp.Body())
+		resp.ResetBody()
 	}
 	resp.ImmediateHeaderFlush = size < 0
+	c.trails = size < 0
+	x.endWithSession(c)
 	resp.SetBodyStream(c, int(size))
 	return nil
 }
 
-// bufferAll holds a body without a length for a client that knows no chunked coding.
+// bufferAll is for a server that is not this package's: it holds a body without a length for a client that knows no chunked coding.
 func (x *exchange) bufferAll(c *call) error {
 	n, err := io.CopyN(x.ctx.Response.BodyWriter(), c.body, bufferForHTTP10+1)
 	switch {
@@ -124,9 +158,13 @@ type handlerOrigin struct{ next fasthttp.RequestHandler }
 
 func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	h := &x.ctx.Request.Header
+	if int64(h.ContentLength()) > x.maxBody() {
+		return &refusalError{&refuseBody}
+	}
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix ||
+			plain && x.leftOut(l.name) || l.kind == kindUpgrade && !x.upgrade {
 			h.DelBytes(l.name)
 		}
 	}
@@ -135,16 +173,53 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 			h.SetBytesKV(f.Name, f.Value)
 		}
 	}
+	// The handler sees the same form that the rules and the session check saw, but for
+	// what the rule changes.
+	target, stripped := x.appendAppTarget(nil)
+	x.setRequestFields(stripped, plain)
 	if x.session != nil {
-		lines, _ := scan(nil, x.h.sessions.AppendIdentity(nil, x.session))
-		for _, l := range lines {
-			h.SetBytesKV(l.name, l.value)
+		setLines(h, x.h.sessions.AppendIdentity(nil, x.session))
+	}
+	x.ctx.Request.SetRequestURIBytes(target)
+	x.ctx.Request.Header.SetHostBytes(x.appendAppHost(nil))
+	asked := time.Now()
+	o.next(x.ctx)
+	x.upstreamTook += time.Since(asked)
+	return nil
+}
+
+// setRequestFields gives a handler in this process the fields that pillion and the rule
+// set.
+func (x *exchange) setRequestFields(stripped, plain bool) {
+	h := &x.ctx.Request.Header
+	var block []byte
+	if id := x.requestID(); len(id) > 0 {
+		block = appendLine(block, x.snap.requestField, id)
+	}
+	setLines(h, x.appendPrefix(block, stripped, plain))
+	e := x.route.requestEdit
+	if e == nil || x.edited {
+		return
+	}
+	x.edited = true // what is added must not be added again when the handler is asked twice
+	for _, name := range e.drop {
+		h.Del(name)
+	}
+	for _, l := range x.lines {
+		if e.drops(l.name) {
+			h.DelBytes(l.name)
 		}
 	}
-	// The handler sees the same form that the rules and the session check saw.
-	x.scratch = x.appendTarget(x.scratch[:0])
-	x.ctx.Request.SetRequestURIBytes(x.scratch)
-	x.ctx.Request.Header.SetHostBytes(x.host)
-	o.next(x.ctx)
-	return nil
+	lines, _ := scan(nil, x.editHead(nil, 0))
+	for _, l := range lines {
+		h.AddBytesKV(l.name, l.value)
+	}
+}
+
+// setLines sets the field lines of a block.
+func setLines(h *fasthttp.RequestHeader, block []byte) {
+	lines, _ := scan(nil, block)
+	for _, l := range lines {
+		h.SetBytesKV(l.name, l.value)
+	}
 }

@@ -127,7 +127,7 @@ func (x *exchange) keepPart(c *candidate, key string) bool {
 // applications are known to reflect though no key has it.
 func (x *exchange) poisonous() bool {
 	for i := range x.lines {
-		if x.lines[i].kind == kindPass && x.scope == cache.ScopePublic && cache.Poisonous(x.lines[i].name) && !x.inKey(x.lines[i].name) {
+		if (x.lines[i].kind == kindPass || x.lines[i].kind == kindPrefix) && x.scope == cache.ScopePublic && cache.Poisonous(x.lines[i].name) && !x.inKey(x.lines[i].name) {
 			return true
 		}
 	}

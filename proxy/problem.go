@@ -49,5 +49,13 @@ func (x *exchange) refuse(r *refusal) {
 	x.h.stats.refused(r.reason)
 	x.outcome = outcomeRefused
 	x.problem(r.status, r.detail, "")
+	x.closeAfter()
+}
+
+// closeAfter ends the client's connection with this answer.
+func (x *exchange) closeAfter() {
 	x.ctx.SetConnectionClose()
+	if x.wire != nil {
+		x.wire.CloseAfter()
+	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -38,7 +39,7 @@ func (h *Handler) PurgeURL(ctx context.Context, host, target string) (found bool
 
 func (h *Handler) purgeOne(ctx context.Context, host, target string) (bool, error) {
 	rawPath, rawQuery, hasQuery := bytes.Cut([]byte(target), []byte{'?'})
-	path, r := canonicalPath(nil, rawPath)
+	path, odd, r := canonicalPath(nil, rawPath)
 	if r != nil {
 		return false, &refusalError{r}
 	}
@@ -49,6 +50,9 @@ func (h *Handler) purgeOne(ctx context.Context, host, target string) (bool, erro
 	snap := h.snap.Load()
 	parts := cache.KeyParts{Scope: cache.ScopePublic, Host: bytes.ToLower([]byte(host)), Path: path, Query: query, HasQuery: hasQuery}
 	get := snap.routeOfGet(&parts)
+	if r := get.permits(odd); r != nil {
+		return false, &refusalError{r}
+	}
 	parts.Filter = get.filter
 	// Where the rule's key has more than the URL, or the path's responses have a
 	// No-Vary-Search, the URL has entries whose names cannot be built from it.
@@ -135,7 +139,7 @@ func (h *Handler) PurgeMatching(ctx context.Context, pattern string, prefix, sof
 // variant. It goes through all of Redis.
 func (h *Handler) PurgeExactly(ctx context.Context, host, target string) (purged int, err error) {
 	rawPath, rawQuery, hasQuery := bytes.Cut([]byte(target), []byte{'?'})
-	path, r := canonicalPath(nil, rawPath)
+	path, odd, r := canonicalPath(nil, rawPath)
 	if r != nil {
 		return 0, &refusalError{r}
 	}
@@ -145,7 +149,11 @@ func (h *Handler) PurgeExactly(ctx context.Context, host, target string) (purged
 	}
 	parts := cache.KeyParts{Scope: cache.ScopePublic, Host: bytes.ToLower([]byte(host)), Path: path, Query: query, HasQuery: hasQuery}
 	snap := h.snap.Load()
-	parts.Filter = snap.routeOfGet(&parts).filter
+	get := snap.routeOfGet(&parts)
+	if r := get.permits(odd); r != nil {
+		return 0, &refusalError{r}
+	}
+	parts.Filter = get.filter
 	key, ok := cache.AppendKey(nil, &parts)
 	if !ok {
 		return 0, nil
@@ -181,6 +189,11 @@ func (x *exchange) purgeByMethod() {
 		return
 	}
 	found, err := x.h.PurgeURL(context.Background(), string(x.host), string(x.appendTarget(nil)))
+	var refused *refusalError
+	if errors.As(err, &refused) {
+		x.refuse(refused.refusal)
+		return
+	}
 	if err != nil {
 		x.problem(fasthttp.StatusServiceUnavailable, "The purge is not done: Redis gave no answer.", "Retry-After: 1\r\n")
 		return

@@ -41,7 +41,7 @@ func (x *exchange) serveRange(s *stored) bool {
 		for i := range segments {
 			readers[i] = bytes.NewReader(segments[i])
 		}
-		x.ctx.Response.SetBodyStream(io.MultiReader(readers...), int(length))
+		x.stream(io.MultiReader(readers...), int(length))
 	}
 	h.SetStatusCode(plan.Status)
 	x.status = plan.Status

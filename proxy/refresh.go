@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"runtime/debug"
-
 	"github.com/valyala/fasthttp"
 )
 
@@ -52,17 +50,14 @@ func (y *exchange) refreshNow() {
 	defer h.release(y)
 	defer y.endFlight(nil)
 	defer func() {
-		if p := recover(); p != nil {
-			h.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a background refresh panicked")
-		}
+		// The spool pins its reader: nobody reads here, so let it go. Also after a
+		// panic, or what fills the spool would wait for ever.
+		defer h.contain("ending a background refresh")
+		_ = y.ctx.Response.CloseBodyStream()
 	}()
-	if y.guard() != nil {
+	defer h.contain("refreshing in the background")
+	if y.guard() != nil || y.match() != nil {
 		return // it passed before, as the same bytes
 	}
-	y.match()
 	y.fill()
-	if resp := &y.ctx.Response; resp.IsBodyStream() {
-		// The spool pins its reader: nobody reads here, so let it go.
-		_ = resp.CloseBodyStream()
-	}
 }

@@ -37,6 +37,8 @@ type rig struct {
 	rules []proxy.Rule
 	cfg   proxy.ServerConfig
 	up    upstream.Config
+	// upstreams are further applications by name.
+	upstreams map[string]upstream.Config
 	// redisTimeout is long by default, since machines that run tests are slow.
 	redisTimeout time.Duration
 	fillTimeout  time.Duration
@@ -44,6 +46,10 @@ type rig struct {
 	// via, when set, puts something between a pod and Redis: it gets the address of
 	// Redis and gives the one that the pod is to use.
 	via func(addr string) string
+	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
+	quiet bool
+	// accept, when set, puts something between a pod and its listener.
+	accept func(net.Listener) net.Listener
 }
 
 type pod struct {
@@ -51,6 +57,7 @@ type pod struct {
 	conn    *redisconn.Conn
 	handler *proxy.Handler
 	store   *cache.Store
+	up      *upstream.Client
 }
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
@@ -82,18 +89,32 @@ func (r *rig) addPod() *pod {
 	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
-	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop())
+	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness))
 	must(r.t, err)
 	up, err := upstream.New(r.up)
 	must(r.t, err)
 	r.t.Cleanup(func() { _ = up.Close() })
+	others := map[string]*upstream.Client{}
+	for name, cfg := range r.upstreams {
+		others[name], err = upstream.New(cfg)
+		must(r.t, err)
+		r.t.Cleanup(func() { _ = others[name].Close() })
+	}
+	r.t.Cleanup(sessions.Close)
 	store := cache.NewStore(conn, cache.Default().MaxTTL)
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)},
+	log := zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.WarnLevel)
+	if r.quiet {
+		log = zerolog.Nop()
+	}
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Upstreams: others, Log: log},
 		proxy.Settings{Server: r.cfg, Rules: r.rules, MaxObject: 1 << 20, MaxTTL: time.Hour, FillTimeout: r.fillTimeout, RetryAfter: time.Second,
 			Keep: time.Hour, TagFields: cache.Default().TagFields, Targets: []string{"CDN-Cache-Control"}, PurgeFrom: r.purgeFrom})
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
+	if r.accept != nil {
+		ln = r.accept(ln)
+	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
@@ -101,10 +122,10 @@ func (r *rig) addPod() *pod {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		_ = srv.Shutdown(ctx)
-		h.Close()
+		h.Shutdown(ctx)
 		<-done
 	})
-	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store}
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up}
 	r.pods = append(r.pods, p)
 	return p
 }

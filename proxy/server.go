@@ -4,77 +4,101 @@ import (
 	"context"
 	"errors"
 	"net"
-	"time"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
 // Server is the HTTP listener in front of a Handler.
 type Server struct {
-	http *fasthttp.Server
+	http   *fasthttp.Server
+	limits wire.Limits
+	full   func()
+
+	mu        sync.Mutex
+	listeners []*wire.Listener
 }
 
 // NewServer makes a server with the limits of cfg. It adds nothing to a response
 // that the application did not send.
 func NewServer(h *Handler, cfg ServerConfig, log zerolog.Logger) *Server {
-	return &Server{http: &fasthttp.Server{
-		Handler:                      h.Handle,
-		ErrorHandler:                 h.malformed,
-		ReadTimeout:                  cfg.ReadTimeout,
-		WriteTimeout:                 cfg.WriteTimeout,
-		IdleTimeout:                  cfg.IdleTimeout,
-		ReadBufferSize:               int(cfg.MaxHeader),
-		Concurrency:                  cfg.MaxConnections,
-		StreamRequestBody:            true,
-		MaxRequestBodySize:           1, // what is waited for before the handler runs; the bound is bodyReader's
-		ExpectHandler:                h.expect,
+	limits := wire.Limits{
+		Header: cfg.HeaderTimeout, Body: cfg.ReadTimeout, MaxHeader: int(cfg.MaxHeader),
+		MaxConnections: cfg.MaxConnections, MaxAge: cfg.MaxConnectionAge,
+	}
+	return &Server{limits: limits, full: func() { h.stats.refused("connections") }, http: &fasthttp.Server{
+		Handler:      h.Handle,
+		ErrorHandler: h.malformed,
+		// For the first byte of a connection, which is also that of a TLS handshake.
+		ReadTimeout:        cfg.HeaderTimeout,
+		WriteTimeout:       cfg.WriteTimeout,
+		IdleTimeout:        cfg.IdleTimeout,
+		ReadBufferSize:     int(cfg.MaxHeader) + 64, // a whole head: wire gives no part of one
+		MaxRequestsPerConn: cfg.MaxRequests,
+		// One more than wire lets in: it turns the others away with a reason.
+		Concurrency: cfg.MaxConnections + 1,
+		// Idle connections hold no buffers. Without it, wire's reading ahead would
+		// keep one of ReadBufferSize for each.
+		ReduceMemoryUsage:            true,
 		DisablePreParseMultipartForm: true,
 		NoDefaultServerHeader:        true,
 		NoDefaultDate:                true,
 		NoDefaultContentType:         true,
 		CloseOnShutdown:              true,
-		TCPKeepalive:                 true,
-		TCPKeepalivePeriod:           30 * time.Second,
 		SecureErrorLogMessage:        true,
+		KeepHijackedConns:            true, // a tunnel outlives the call that takes it over
 		Logger:                       quietLogger{log},
 	}}
 }
 
 // Serve accepts connections until the listener is closed or Shutdown is called.
-func (s *Server) Serve(ln net.Listener) error { return s.http.Serve(ln) }
+func (s *Server) Serve(ln net.Listener) error {
+	l := wire.Listen(ln, s.limits, s.full)
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
+	return s.http.Serve(l)
+}
 
 // Shutdown stops accepting, lets requests in flight finish until ctx ends, and
-// closes idle connections.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.ShutdownWithContext(ctx) }
+// closes idle connections. With the end of ctx the others are closed too.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.ShutdownWithContext(ctx)
+	if err != nil {
+		for _, l := range s.all() {
+			l.Cut()
+		}
+	}
+	return err
+}
+
+func (s *Server) all() []*wire.Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listeners
+}
 
 // OpenConnections is the number of client connections now.
-func (s *Server) OpenConnections() int { return int(s.http.GetOpenConnectionsCount()) }
-
-// expect answers Expect: 100-continue before the client sends a body (RFC 9110
-// §10.1.1): one that says that it is too large is not asked for.
-func (h *Handler) expect(ctx *fasthttp.RequestCtx) int {
-	if int64(ctx.Request.Header.ContentLength()) > int64(h.snap.Load().server.MaxBody) {
-		h.stats.refused(refuseBody.reason)
-		return fasthttp.StatusRequestEntityTooLarge
+func (s *Server) OpenConnections() (n int) {
+	for _, l := range s.all() {
+		n += l.Open()
 	}
-	return fasthttp.StatusContinue
+	return n
 }
 
 // malformed answers what fasthttp could not read as a request.
 func (h *Handler) malformed(ctx *fasthttp.RequestCtx, err error) {
 	x := h.acquire(ctx)
 	defer h.finish(x)
+	x.unread = true
 	r := refusal{fasthttp.StatusBadRequest, "malformed", "The request is malformed."}
 	var small *fasthttp.ErrSmallBuffer
-	var timeout net.Error
 	switch {
 	case errors.As(err, &small):
 		r = refusal{fasthttp.StatusRequestHeaderFieldsTooLarge, "header_too_large", "The header is larger than server.max_header."}
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		r = refuseBody
-	case errors.As(err, &timeout) && timeout.Timeout():
-		r = refusal{fasthttp.StatusRequestTimeout, "timeout", "The request did not arrive in time."}
 	case errors.Is(err, fasthttp.ErrUnsupportedTransferEncoding):
 		r = refuseCoding
 	}

@@ -17,6 +17,7 @@ func (x *exchange) authenticate() bool {
 		return true
 	}
 	res := x.h.sessions.Check(x.ctx, x.ctx.Request.Header.RawHeaders(), x.now)
+	x.checked, x.sessionStatus = true, res.Status
 	switch res.Status {
 	case sessioncheck.Valid:
 		x.session = res.Session

@@ -101,13 +101,21 @@ type spoolReader struct {
 // Read waits for bytes that the reader has not had. Each wait is bounded by the
 // application's own idle timeout, which ends the spool.
 func (r *spoolReader) Read(p []byte) (int, error) {
+	n, err := r.take(p)
+	if n > 0 && r.extend > 0 {
+		_ = r.ctx.SetWriteDeadline(time.Now().Add(r.extend))
+	}
+	return n, err
+}
+
+func (r *spoolReader) take(p []byte) (int, error) {
 	s := r.s
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for r.off == s.base+len(s.buf) && !s.done {
 		s.more.Wait()
 	}
 	if r.off < s.base {
-		s.mu.Unlock()
 		return 0, errSpoolCut
 	}
 	n := copy(p, s.buf[r.off-s.base:])
@@ -119,10 +127,6 @@ func (r *spoolReader) Read(p []byte) (int, error) {
 	if r.pins {
 		s.pinned = r.off
 		s.more.Broadcast()
-	}
-	s.mu.Unlock()
-	if n > 0 && r.extend > 0 {
-		_ = r.ctx.SetWriteDeadline(time.Now().Add(r.extend))
 	}
 	return n, err
 }

@@ -35,9 +35,10 @@ const statShards = 16
 // on different cores do not share a cache line.
 type Stats struct {
 	blocks [statShards]statBlock
+	panics atomic.Uint64
 	mu     sync.Mutex // refusals and failures are rare
 	reason map[string]uint64
-	failed map[int]uint64
+	failed map[Failure]uint64
 }
 
 type statBlock struct {
@@ -57,7 +58,7 @@ var bucketBounds = [...]time.Duration{
 }
 
 func newStats() *Stats {
-	return &Stats{reason: make(map[string]uint64), failed: make(map[int]uint64)}
+	return &Stats{reason: make(map[string]uint64), failed: make(map[Failure]uint64)}
 }
 
 func (s *Stats) count(shard int, o outcome, status int, took time.Duration) {
@@ -80,18 +81,25 @@ func (s *Stats) refused(reason string) {
 	s.mu.Unlock()
 }
 
-func (s *Stats) upstreamFailed(status int) {
+// Failure is what stands for the answer of an application that gave no valid one.
+type Failure struct {
+	Upstream string
+	Status   int
+}
+
+func (s *Stats) upstreamFailed(name string, status int) {
 	s.mu.Lock()
-	s.failed[status]++
+	s.failed[Failure{name, status}]++
 	s.mu.Unlock()
 }
 
 // Counts is a copy of the counters since the start.
 type Counts struct {
-	Outcomes map[string]uint64 // requests by how they were answered
-	Classes  map[string]uint64 // responses by status class: 2xx, …
-	Refused  map[string]uint64 // requests that the guard refused, by reason
-	Failed   map[int]uint64    // answers of pillion's own in place of the application's
+	Outcomes map[string]uint64  // requests by how they were answered
+	Classes  map[string]uint64  // responses by status class: 2xx, …
+	Refused  map[string]uint64  // requests that the guard refused, by reason
+	Failed   map[Failure]uint64 // answers of pillion's own in place of the application's
+	Panics   uint64             // panics that were contained
 	Buckets  map[float64]uint64
 	Count    uint64
 	Seconds  float64 // sum of all latencies
@@ -101,7 +109,7 @@ type Counts struct {
 func (s *Stats) Snapshot() Counts {
 	c := Counts{
 		Outcomes: make(map[string]uint64), Classes: make(map[string]uint64),
-		Refused: make(map[string]uint64), Failed: make(map[int]uint64), Buckets: make(map[float64]uint64),
+		Refused: make(map[string]uint64), Failed: make(map[Failure]uint64), Buckets: make(map[float64]uint64),
 	}
 	var buckets [len(bucketBounds) + 1]uint64
 	for i := range s.blocks {
@@ -123,6 +131,7 @@ func (s *Stats) Snapshot() Counts {
 			c.Buckets[bucketBounds[j].Seconds()] = c.Count // cumulative, as Prometheus wants
 		}
 	}
+	c.Panics = s.panics.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r, n := range s.reason {
@@ -148,6 +157,7 @@ func (c *Counts) Add(other Counts) {
 	addTo(c.Refused, other.Refused)
 	addTo(c.Failed, other.Failed)
 	addTo(c.Buckets, other.Buckets)
+	c.Panics += other.Panics
 	c.Count += other.Count
 	c.Seconds += other.Seconds
 }

@@ -51,7 +51,8 @@ func (x *exchange) postKey() bool {
 		return false
 	}
 	// Its own lifetime and nobody else's: what the rule says is about GET.
-	r := *get
+	r, own := *get, x.route
+	r.rewrite, r.requestEdit, r.responseEdit, r.maxBody = own.rewrite, own.requestEdit, own.responseEdit, own.maxBody
 	r.cache.TTL, r.cache.DefaultTTL, r.cache.Heuristic, r.cache.StatusTTL = 0, 0, false, nil
 	x.route = &r
 	return x.setKey()

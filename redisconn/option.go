@@ -2,14 +2,14 @@ package redisconn
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/pillion-proxy/pillion/internal/tlsfiles"
 )
 
 // clientOption turns the configuration into rueidis options. What is set here is
@@ -89,22 +89,18 @@ func applyTLS(opt *rueidis.ClientOption, cfg TLS) error {
 	if cfg.ServerName != "" {
 		t.ServerName = cfg.ServerName
 	}
+	var err error
 	if cfg.CA != "" {
-		pem, err := os.ReadFile(cfg.CA)
-		if err != nil {
+		if t.RootCAs, err = tlsfiles.Pool(cfg.CA); err != nil {
 			return fmt.Errorf("redis.tls.ca: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("redis.tls.ca: %s holds no PEM certificate", cfg.CA)
 		}
 	}
 	if cfg.Cert != "" || cfg.Key != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
+		pair, err := tlsfiles.LoadPair(cfg.Cert, cfg.Key)
 		if err != nil {
 			return fmt.Errorf("redis.tls.cert and redis.tls.key: %w", err)
 		}
-		t.Certificates = []tls.Certificate{pair}
+		t.GetClientCertificate = pair.ForClient
 	}
 	opt.TLSConfig = t
 	if opt.Sentinel.MasterSet != "" {

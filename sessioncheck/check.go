@@ -21,6 +21,10 @@ type Store interface {
 	Get(ctx context.Context, key string, mode redisconn.Mode) (*redisconn.Value, error)
 	// Expire sets the lifetime of keys in one pipeline.
 	Expire(ctx context.Context, keys []string, ttl time.Duration) error
+	// Watch signals when the key may have changed since it was read.
+	Watch(key string) (changed <-chan struct{}, stop func())
+	// Tracking says whether Watch ever signals.
+	Tracking() bool
 }
 
 // Status is the outcome of a check.
@@ -47,6 +51,7 @@ type Checker struct {
 	sources  []source
 	schema   *schema
 	renewal  *renewal
+	watches  *watches
 	counters counters
 	scratch  sync.Pool
 	lastLog  atomic.Int64 // Unix milliseconds of the last line about a malformed session
@@ -61,7 +66,10 @@ type scratch struct {
 // Option changes a Checker when it is made.
 type Option func(*options)
 
-type options struct{ fields []string }
+type options struct {
+	fields    []string
+	staleness time.Duration
+}
 
 // WithFields names session fields that policies and tags will ask for, so that they
 // are looked up once for each session and not for each request.
@@ -70,16 +78,16 @@ func WithFields(paths ...string) Option {
 }
 
 // New makes a Checker. Its error is Problems, about the settings. Run must run for
-// sessions to be renewed.
+// sessions to be renewed; Close ends what Watch started.
 func New(cfg Config, store Store, log zerolog.Logger, opts ...Option) (*Checker, error) {
 	if err := Problems(cfg.Check()).err(); err != nil {
 		return nil, err
 	}
-	var o options
+	o := options{staleness: time.Second}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	c := &Checker{store: store, log: log, schema: newSchema(&cfg, o.fields), renewal: newRenewal(&cfg)}
+	c := &Checker{store: store, log: log, schema: newSchema(&cfg, o.fields), renewal: newRenewal(&cfg), watches: newWatches(o.staleness)}
 	for _, s := range cfg.Sources {
 		if s.Header != "" {
 			c.sources = append(c.sources, source{header: true, name: strings.ToLower(s.Header)})

@@ -59,6 +59,7 @@ type counters struct {
 	reasons                            [reasons]atomic.Uint64
 	omitted                            atomic.Uint64
 	renewed, renewDropped, renewFailed atomic.Uint64
+	ended                              atomic.Uint64
 }
 
 type paddedCount struct {
@@ -75,6 +76,8 @@ type Stats struct {
 	Renewed         uint64 // sessions whose lifetime was set again
 	RenewDropped    uint64 // renewals that found the queue full; the next request tries again
 	RenewFailed     uint64 // renewals that Redis did not answer; likewise
+	Watched         int    // sessions on which something long-lived depends now
+	WatchEnded      uint64 // what was told that its session is over
 	IdentityOmitted uint64 // decoded fields left out because they are no safe header values
 }
 
@@ -84,8 +87,11 @@ func (c *Checker) Stats() Stats {
 	s := Stats{
 		ValidRedis: n.redis.Load(), Unknown: n.reasons[ReasonUnavailable].Load(), Absent: make(map[string]uint64),
 		Renewed: n.renewed.Load(), RenewDropped: n.renewDropped.Load(), RenewFailed: n.renewFailed.Load(),
-		IdentityOmitted: n.omitted.Load(),
+		IdentityOmitted: n.omitted.Load(), WatchEnded: n.ended.Load(),
 	}
+	c.watches.mu.Lock()
+	s.Watched = len(c.watches.byKey)
+	c.watches.mu.Unlock()
 	for i := range n.memory {
 		s.ValidMemory += n.memory[i].Load()
 	}

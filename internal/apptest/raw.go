@@ -6,6 +6,7 @@ package apptest
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -51,6 +52,7 @@ type Raw struct {
 	ln     net.Listener
 	wg     sync.WaitGroup
 	quit   chan struct{} // closed at the end of the test
+	tls    bool
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -82,6 +84,18 @@ func StartUnix(tb testing.TB, script func(n int) []Step) *Raw {
 		tb.Fatal(err)
 	}
 	return serve(tb, ln, script)
+}
+
+// StartTLS is Start with TLS, whose handshake is part of the first read or write.
+func StartTLS(tb testing.TB, cfg *tls.Config, script func(n int) []Step) *Raw {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := serve(tb, tls.NewListener(ln, cfg), script)
+	r.tls = true
+	return r
 }
 
 // Each plays the same steps on every connection.
@@ -149,8 +163,11 @@ func (r *Raw) stop() {
 // Addr is host:port, or the path of the Unix socket.
 func (r *Raw) Addr() string { return r.ln.Addr().String() }
 
-// URL is http://host:port, or unix:///path.
+// URL is http://host:port, https://host:port, or unix:///path.
 func (r *Raw) URL() string {
+	if r.tls {
+		return "https://" + r.Addr()
+	}
 	if r.ln.Addr().Network() == "unix" {
 		return "unix://" + r.Addr()
 	}
@@ -206,6 +223,18 @@ func Expect() Step {
 		}
 		_, err = io.Copy(io.Discard, req.Body)
 		return err
+	}
+}
+
+// Route reads the head of a request and plays the steps that it is answered with. They
+// read its body, if they want it.
+func Route(steps func(*http.Request) []Step) Step {
+	return func(c *Conn) error {
+		req, err := http.ReadRequest(c.br)
+		if err != nil {
+			return err
+		}
+		return run(c, steps(req))
 	}
 }
 
@@ -281,10 +310,14 @@ func CloseWrite() Step {
 // Reset ends the connection with a TCP reset.
 func Reset() Step {
 	return func(c *Conn) error {
-		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		nc := c.Conn
+		if secure, ok := nc.(*tls.Conn); ok {
+			nc = secure.NetConn() // without a close_notify
+		}
+		if tcp, ok := nc.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}
-		_ = c.Conn.Close()
+		_ = nc.Close()
 		return io.EOF
 	}
 }

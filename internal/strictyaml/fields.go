@@ -31,7 +31,15 @@ func fieldsOf(t reflect.Type) []Field {
 	out := make([]Field, 0, t.NumField())
 	for f := range t.Fields() {
 		tag, ok := f.Tag.Lookup("yaml")
-		if name, option, _ := strings.Cut(tag, ","); ok && name != "-" && f.IsExported() {
+		name, option, _ := strings.Cut(tag, ",")
+		if option == "inline" {
+			for _, inner := range fieldsOf(f.Type) {
+				inner.Index = append(append([]int(nil), f.Index...), inner.Index...)
+				out = append(out, inner)
+			}
+			continue
+		}
+		if ok && name != "-" && f.IsExported() {
 			out = append(out, Field{
 				Name: name, Index: f.Index, Type: f.Type, Secret: f.Tag.Get("secret"),
 				Scalar: option == "scalar", Env: f.Tag.Get("env"), group: f.Tag.Get("envPrefix"),
@@ -55,7 +63,7 @@ func Keys(t reflect.Type) []Field {
 			}
 			f.group = outer.group + f.group
 			if strings.Contains(f.Name, "[]") {
-				f.Index = nil
+				f.Index, f.Env = nil, "" // an entry has no name in the environment
 			}
 			out = append(out, f)
 			switch {

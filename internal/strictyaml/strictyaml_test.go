@@ -374,3 +374,48 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+type named struct {
+	Title string `yaml:"title"`
+	item  `yaml:",inline"`
+}
+
+// TestInline: the keys of an inline struct are keys of the one around it.
+func TestInline(t *testing.T) {
+	type outer struct {
+		List []named `yaml:"list"`
+		One  struct {
+			document `yaml:",inline"`
+		} `yaml:"one" envPrefix:"ONE_"`
+	}
+	var got outer
+	res := Decode([]byte("list:\n  - {title: a, name: b, policy: {ttl: 1s}, secret: hunter2}\none: {listen: x, nam: y}\n"), &got, Options{})
+	if len(res.Mistakes) != 1 || res.Mistakes[0].Key != "one.nam" {
+		t.Errorf("mistakes %v", res.Mistakes)
+	}
+	want := named{Title: "a", item: item{Name: "b", Policy: policy{TTL: time.Second}, Secret: "hunter2"}}
+	if len(got.List) != 1 || !reflect.DeepEqual(got.List[0], want) || got.One.Listen != "x" {
+		t.Errorf("got %+v", got)
+	}
+	if res.Positions["list[0].policy.ttl"].Line != 2 {
+		t.Errorf("positions %v", res.Positions)
+	}
+	if redacted := Redact(got); redacted.List[0].Secret != "***" || redacted.List[0].Name != "b" {
+		t.Errorf("redacted %+v", redacted)
+	}
+	text, err := Encode(got)
+	var again outer
+	if res := Decode(text, &again, Options{}); err != nil || len(res.Mistakes) > 0 || !reflect.DeepEqual(got.List, again.List) {
+		t.Errorf("%v, %v: %s", err, res.Mistakes, text)
+	}
+	keys := map[string]Field{}
+	for _, k := range Keys(reflect.TypeFor[outer]()) {
+		keys[k.Name] = k
+	}
+	if keys["list[].policy.ttl"].Type == nil || keys["list[].secret"].Secret != "true" || keys["one.listen"].Env != "ONE_LISTEN" {
+		t.Errorf("keys %v", keys)
+	}
+	if f := keys["one.listen"]; reflect.ValueOf(got).FieldByIndex(f.Index).String() != "x" {
+		t.Errorf("index %v", f.Index)
+	}
+}

@@ -17,9 +17,10 @@ import (
 // the application's side of the exchange has none.
 func TestSmallExchangesDoNotAllocate(t *testing.T) {
 	for name, response := range map[string]string{
-		"length": "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
-		"chunks": chunkedResponse("5\r\nhello\r\n0\r\n\r\n"),
-		"304":    "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n",
+		"length":   "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
+		"chunks":   chunkedResponse("5\r\nhello\r\n0\r\n\r\n"),
+		"trailers": chunkedResponse("5\r\nhello\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a\r\n\r\n"),
+		"304":      "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n",
 	} {
 		for _, payload := range []string{"", "a small body"} {
 			raw := apptest.Start(t, apptest.Each(serveFixed(response)))

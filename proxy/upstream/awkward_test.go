@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pillion-proxy/pillion/internal/apptest"
+	"github.com/pillion-proxy/pillion/internal/tlstest"
 )
 
 // awkward is one response that a first connection gives to its first request.
@@ -158,21 +159,34 @@ var awkwards = []awkward{
 
 func TestAwkwardResponses(t *testing.T) {
 	t.Logf("%d responses", len(awkwards))
+	authority := tlstest.New(t)
 	for _, a := range awkwards {
-		t.Run(a.name, func(t *testing.T) { a.run(t, apptest.Send(a.send)) })
+		t.Run(a.name, func(t *testing.T) { a.run(t, nil, apptest.Send(a.send)) })
+		t.Run(a.name+", TLS", func(t *testing.T) { a.run(t, authority, apptest.Send(a.send)) })
 		if len(a.send) < 300 && !a.surplus { // byte by byte, each in a packet of its own
-			t.Run(a.name+", dribbled", func(t *testing.T) { a.run(t, apptest.Dribble(a.send)) })
+			t.Run(a.name+", dribbled", func(t *testing.T) { a.run(t, nil, apptest.Dribble(a.send)) })
 		}
 	}
 }
 
-func (a awkward) run(t *testing.T, send apptest.Step) {
+func (a awkward) run(t *testing.T, authority *tlstest.Authority, send apptest.Step) {
 	then := a.then
 	if then == nil {
 		then = apptest.Echo()
 	}
-	raw := apptest.Start(t, apptest.InTurn([]apptest.Step{apptest.Expect(), send, then}, []apptest.Step{apptest.Echo()}))
-	c := newClient(t, testConfig(raw.URL()))
+	script := apptest.InTurn([]apptest.Step{apptest.Expect(), send, then}, []apptest.Step{apptest.Echo()})
+	start := apptest.Start
+	if authority != nil {
+		start = func(tb testing.TB, script func(int) []apptest.Step) *apptest.Raw {
+			return apptest.StartTLS(tb, authority.Server(tb, "127.0.0.1"), script)
+		}
+	}
+	raw := start(t, script)
+	cfg := testConfig(raw.URL())
+	if authority != nil {
+		cfg.TLS.CA = authority.File
+	}
+	c := newClient(t, cfg)
 	r := &Request{Head: reqHead("GET", "/first"), Replayable: true}
 	if a.head {
 		r.Head, r.HeadMethod = reqHead("HEAD", "/first"), true

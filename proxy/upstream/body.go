@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
 )
 
 type framing uint8
@@ -31,6 +35,25 @@ type Body struct {
 	framing framing
 	reuse   bool
 	end     bool // a clean end was seen
+	nc      net.Conn
+	phase   uint32 // by atomic operations; not atomic.Uint32, since a Request that was not used may be copied
+}
+
+// The phases of a Body: its connection is given up once, by settle or by Abort.
+const (
+	phaseOpen uint32 = iota
+	phaseSettled
+	phaseAborted
+)
+
+// Abort closes the connection, so that a Read that waits fails. It is for another
+// goroutine than the one that reads, and does nothing once the connection was given up:
+// that may carry somebody else's exchange by then. It must not be called after the
+// Request is used again.
+func (b *Body) Abort() {
+	if atomic.CompareAndSwapUint32(&b.phase, phaseOpen, phaseAborted) {
+		_ = b.nc.Close()
+	}
 }
 
 // Size is the length that the response announces, 0 when it has no body (HEAD,
@@ -79,6 +102,35 @@ func (b *Body) Read(p []byte) (int, error) {
 	return 0, b.err
 }
 
+// ReadBy is Read for a body with a length, with a bound on the wait: when nothing has
+// come by then it gives os.ErrDeadlineExceeded, and the body can be read on.
+func (b *Body) ReadBy(p []byte, t time.Time) (int, error) {
+	if b.framing != byLength || b.cn == nil || b.err != nil || len(p) == 0 {
+		return b.Read(p)
+	}
+	src := &b.cn.src
+	idle := src.idle
+	src.idle = 0 // else it would set a deadline of its own
+	if err := src.nc.SetReadDeadline(t); err != nil {
+		return 0, err
+	}
+	n, end, err := b.read(p)
+	src.idle = idle
+	switch {
+	case end:
+		b.finish()
+	case err != nil && isTimeout(err):
+		err = os.ErrDeadlineExceeded
+	case err != nil:
+		b.fail(err)
+		err = b.err
+	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, err
+}
+
 func (b *Body) read(p []byte) (n int, end bool, err error) {
 	br := b.cn.br
 	switch b.framing {
@@ -124,6 +176,9 @@ func (b *Body) settle(clean bool) {
 	}
 	b.cn = nil
 	reuse := clean && b.reuse
+	if !atomic.CompareAndSwapUint32(&b.phase, phaseOpen, phaseSettled) {
+		reuse = false // aborted
+	}
 	if b.up != nil && !b.up.end(reuse) {
 		reuse = false
 	}
@@ -157,7 +212,7 @@ func (b *Body) fail(err error) {
 	case truncated(err) == io.ErrUnexpectedEOF:
 		b.err = io.ErrUnexpectedEOF
 	case isTimeout(err):
-		b.err = c.fail(b.ctx, ErrTimeout, fmt.Sprintf("no bytes of the body for %v (upstream.timeouts.idle)", c.cfg.Timeouts.Idle), nil)
+		b.err = c.fail(b.ctx, ErrTimeout, fmt.Sprintf("no bytes of the body for %v (%s.timeouts.idle)", c.cfg.Timeouts.Idle, c.opt.setting), nil)
 	default:
 		b.err = c.fail(b.ctx, ErrReset, "within the response body", errors.Join(io.ErrUnexpectedEOF, err))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -336,4 +337,33 @@ func TestContextEndsAfterTheLastByte(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	wantOwn(t, c, "/next")
+}
+
+func TestReadByLeavesTheBodyAsItIs(t *testing.T) {
+	more := make(chan struct{})
+	app := apptest.Start(t, apptest.Each(apptest.Expect(), apptest.Send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"),
+		apptest.Wait(more), apptest.Send("world"), apptest.Echo()))
+	c := newClient(t, testConfig(app.URL()))
+	var h fasthttp.ResponseHeader
+	r := Request{Head: reqHead("GET", "/")}
+	body, err := c.Do(context.Background(), &r, &h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 100)
+	if n, err := body.ReadBy(p, time.Now().Add(patience)); string(p[:n]) != "hello" || err != nil {
+		t.Fatalf("%q %v", p[:n], err)
+	}
+	if n, err := body.ReadBy(p, time.Now().Add(time.Millisecond)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("%q %v", p[:n], err)
+	}
+	close(more)
+	if b, err := io.ReadAll(body); string(b) != "world" || err != nil || !body.Complete() {
+		t.Errorf("%q %v", b, err)
+	}
+	_ = body.Close()
+	wantOwn(t, c, "/next")
+	if app.Conns() != 1 {
+		t.Errorf("%d connections", app.Conns())
+	}
 }

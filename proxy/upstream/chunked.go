@@ -17,14 +17,16 @@ const (
 )
 
 // chunked decodes the chunked coding (RFC 9112 §7.1), strictly: CRLF only, no
-// sign or space around a size, sizes below 2^60, bounded extensions and trailers,
-// both of which are dropped.
+// sign or space around a size, sizes below 2^60, bounded extensions and trailers.
+// Extensions are dropped.
 type chunked struct {
 	state  chunkState
 	err    error
 	left   int64 // bytes of the current chunk still to come
 	excess int64
 	trail  int // bytes of the trailer section so far
+	// lines are the trailer fields that may be passed on.
+	lines []byte
 }
 
 type chunkState uint8
@@ -158,8 +160,12 @@ func (d *chunked) readTrailer(br *bufio.Reader) error {
 	if d.trail += len(line) + 2; d.trail > maxTrailers {
 		return bad("the trailer section exceeds %d bytes", maxTrailers)
 	}
-	if name, _, found := bytes.Cut(line, []byte{':'}); !found || !isToken(name) {
+	name, value, found := bytes.Cut(line, []byte{':'})
+	if !found || !isToken(name) || hasControl(value) {
 		return bad("trailer line %q", snippet(line))
+	}
+	if MayTrail(name) {
+		d.lines = appendField(d.lines, name, trim(value))
 	}
 	return nil
 }

@@ -12,7 +12,9 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -23,48 +25,64 @@ import (
 
 // Client keeps the connections to one application. It is safe for concurrent use.
 type Client struct {
-	cfg              Config
-	opt              options
-	url              string // for messages
-	network, address string
-	pool             *pool
-	bufs             sync.Pool // of *buffer
-	n                counters
-	stop             chan struct{} // ends the janitor
-	done             chan struct{} // the janitor has ended
-	once             sync.Once
+	cfg     Config
+	opt     options
+	url     string // for messages
+	target  target
+	tls     *tls.Config // nil: plain
+	pool    *pool
+	breaker breaker
+	outages outages
+	bufs    sync.Pool // of *buffer
+	n       counters
+	ctx     context.Context // ends with the client
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // the client's own goroutines
 }
 
-// New checks the settings and starts the client's janitor goroutine, which Close
-// and Shutdown end. It opens no connection.
+// New checks the settings, reads the TLS files and starts the client's goroutines,
+// the janitor and the health check, which Close and Shutdown end. It opens no
+// connection itself.
 func New(cfg Config, opts ...Option) (*Client, error) {
-	o := options{maxHead: defaultMaxHead, maxWaiting: defaultMaxWaiting, dial: new(net.Dialer).DialContext}
+	o := options{
+		setting: defaultSetting, onChange: func(bool, error) {},
+		maxHead: defaultMaxHead, maxWaiting: defaultMaxWaiting, dial: new(net.Dialer).DialContext,
+	}
 	for _, opt := range opts {
 		opt(&o)
 	}
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.validate(o.setting); err != nil {
 		return nil, err
 	}
-	network, address, _ := parseURL(cfg.URL) // validated
-	c := &Client{
-		cfg: cfg, opt: o, url: cfg.URL, network: network, address: address,
-		pool: newPool(cfg.MaxConnections, o.maxWaiting),
-		stop: make(chan struct{}), done: make(chan struct{}),
+	c := &Client{cfg: cfg, opt: o, url: cfg.URL, pool: newPool(cfg.MaxConnections, o.maxWaiting)}
+	c.target, _ = parseURL(cfg.URL) // validated
+	if c.target.secure {
+		var err error
+		if c.tls, err = clientTLS(cfg.TLS, c.target.host, o.setting); err != nil {
+			return nil, err
+		}
 	}
+	c.breaker.init(cfg, o.onChange)
 	c.bufs.New = func() any { return new(buffer) }
-	go c.janitor()
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.wg.Go(c.janitor)
+	if cfg.Health.Path != "" {
+		c.wg.Go(c.watchHealth)
+	}
 	return c, nil
 }
 
+// Config gives the settings of the client.
+func (c *Client) Config() Config { return c.cfg }
+
 // janitor closes the connections that nobody used for Timeouts.Idle.
 func (c *Client) janitor() {
-	defer close(c.done)
 	idle := c.cfg.Timeouts.Idle
 	ticker := time.NewTicker(min(max(idle/4, time.Millisecond), 10*time.Second))
 	defer ticker.Stop()
 	for {
 		select {
-		case <-c.stop:
+		case <-c.ctx.Done():
 			return
 		case now := <-ticker.C:
 			c.pool.expire(now.Add(-idle))
@@ -73,14 +91,14 @@ func (c *Client) janitor() {
 }
 
 func (c *Client) shut(cut bool) {
-	c.once.Do(func() { close(c.stop) })
+	c.cancel()
 	c.pool.shut(cut)
-	<-c.done
+	c.wg.Wait()
 }
 
 // Close ends the client at once: connections in use are cut, so that their
-// exchanges fail, requests that wait get ErrClosed, and the janitor has ended when
-// Close returns. Raw and upgraded connections belong to their callers.
+// exchanges fail, requests that wait get ErrClosed, and the client's goroutines have
+// ended when Close returns. Raw and upgraded connections belong to their callers.
 func (c *Client) Close() error {
 	c.shut(true)
 	return nil
@@ -115,6 +133,9 @@ func (c *Client) Do(ctx context.Context, r *Request, h *fasthttp.ResponseHeader)
 	if err := r.check(); err != nil {
 		return nil, err
 	}
+	if err := c.refused(); err != nil {
+		return nil, err
+	}
 	// The body of a small request is read before a connection is taken: a client
 	// that sends slowly holds none.
 	wire, buf, err := c.wire(ctx, r)
@@ -124,19 +145,33 @@ func (c *Client) Do(ctx context.Context, r *Request, h *fasthttp.ResponseHeader)
 	if err != nil {
 		return nil, err
 	}
-	cn, reused, err := c.acquire(ctx)
+	trial, err := c.admit()
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.exchange(ctx, cn, r, wire, h)
+	body, unproven, err := c.send(ctx, r, wire, h)
+	c.breaker.note(trial, c.judge(ctx, r, unproven, err), err)
+	return body, err
+}
+
+// send runs the exchange on a pooled connection, else on a fresh one. unproven says
+// that a failure is of a pooled connection that may have been dead before.
+func (c *Client) send(ctx context.Context, r *Request, wire []byte, h *fasthttp.ResponseHeader) (body *Body, unproven bool, err error) {
+	cn, reused, err := c.acquire(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	body, err = c.exchange(ctx, cn, r, wire, h)
 	if err == nil {
-		return body, nil
+		return body, false, nil
 	}
 	if !reused || !mayRetry(ctx, cn, r, err) {
+		unproven = reused && !cn.src.got
 		c.pool.discard(cn)
-		return nil, err
+		return nil, unproven, err
 	}
-	return c.again(ctx, cn, r, wire, h)
+	body, err = c.again(ctx, cn, r, wire, h)
+	return body, false, err
 }
 
 // mayRetry allows a second sending only when all of this is known: the connection
@@ -167,11 +202,11 @@ func (c *Client) again(ctx context.Context, cn *conn, r *Request, wire []byte, h
 func (c *Client) acquire(ctx context.Context) (cn *conn, reused bool, err error) {
 	cn, err = c.pool.take()
 	if err == ErrNoConnection {
-		cn, err = c.pool.wait(ctx, c.cfg.Timeouts.Connect)
+		cn, err = c.pool.wait(ctx, c.patience())
 	}
 	if err != nil {
 		c.n.noConnection.Add(1)
-		return nil, false, c.fail(ctx, err, "see upstream.max_connections and upstream.timeouts.connect", nil)
+		return nil, false, c.fail(ctx, err, fmt.Sprintf("see %[1]s.max_connections and %[1]s.timeouts.connect", c.opt.setting), nil)
 	}
 	for now := time.Now(); cn != nil; cn = c.pool.instead(cn) {
 		switch cn.look(now, c.cfg.Timeouts.Idle) {
@@ -189,7 +224,7 @@ func (c *Client) acquire(ctx context.Context) (cn *conn, reused bool, err error)
 
 // open dials in a slot that the caller holds, and gives the slot back on failure.
 func (c *Client) open(ctx context.Context) (*conn, error) {
-	nc, err := c.DialRaw(ctx)
+	nc, err := c.dial(ctx)
 	if err != nil {
 		c.pool.lose()
 		return nil, err
@@ -203,14 +238,21 @@ func (c *Client) open(ctx context.Context) (*conn, error) {
 }
 
 // DialRaw opens a connection that the client neither pools nor counts against
-// MaxConnections. It belongs to the caller. Timeouts.Connect and ctx bound the dial.
+// MaxConnections, whatever the breaker says. It belongs to the caller. Its handshake
+// is done when the URL is https. Timeouts.Connect and ctx bound all of it.
 func (c *Client) DialRaw(ctx context.Context) (net.Conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, c.cfg.Timeouts.Connect)
 	defer cancel()
-	nc, err := c.opt.dial(bounded, c.network, c.address)
+	nc, err := c.opt.dial(bounded, c.target.network, c.target.address)
 	if err != nil {
 		c.n.dialErrors.Add(1)
-		return nil, c.fail(ctx, ErrConnect, "is the application running, and upstream.url right?", err)
+		return nil, c.fail(ctx, ErrConnect, fmt.Sprintf("is the application running, and %s.url right?", c.opt.setting), err)
+	}
+	if c.tls != nil {
+		if nc, err = c.handshake(bounded, nc); err != nil {
+			c.n.dialErrors.Add(1)
+			return nil, c.fail(ctx, ErrConnect, c.handshakeRemedy(err), err)
+		}
 	}
 	c.n.dials.Add(1)
 	return nc, nil

@@ -12,7 +12,8 @@ type conn struct {
 	nc        net.Conn
 	src       source
 	br        *bufio.Reader
-	probe     prober
+	probe     prober    // of nc, unless it is
+	tls       *secure   // TLS
 	abort     func()    // closes nc; made once, so that watching a context needs no closure
 	idleSince time.Time // when it was put into the pool
 	index     int       // its place in pool.all; -1 when the pool does not own it
@@ -22,7 +23,11 @@ func newConn(nc net.Conn) *conn {
 	cn := &conn{nc: nc, index: -1}
 	cn.src.nc = nc
 	cn.br = bufio.NewReaderSize(&cn.src, readBuffer)
-	cn.probe.init(nc)
+	if s, ok := nc.(*secure); ok {
+		cn.tls = s
+	} else {
+		cn.probe.init(nc)
+	}
 	cn.abort = func() { _ = nc.Close() }
 	return cn
 }
@@ -63,6 +68,9 @@ func (cn *conn) look(now time.Time, maxAge time.Duration) verdict {
 	}
 	if now.Sub(cn.idleSince) > maxAge {
 		return gone
+	}
+	if cn.tls != nil {
+		return cn.tls.look()
 	}
 	return cn.probe.look(cn)
 }

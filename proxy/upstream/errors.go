@@ -10,13 +10,16 @@ import (
 
 // The kinds of failure. An error from this package wraps exactly one of them, or
 // the error of the caller's context; test with errors.Is. ErrTimeout is a 504 to
-// the client, ErrNoConnection a 503, ErrRequestBody the client's own failure,
+// the client, ErrNoConnection and ErrUnavailable a 503, ErrRequestBody the client's own failure,
 // everything else a 502.
 var (
 	// ErrConnect: no connection could be opened (refused, unreachable, timeout).
 	ErrConnect = errors.New("cannot connect")
 	// ErrNoConnection: every connection stayed busy, or the client is closed.
 	ErrNoConnection = errors.New("no connection available")
+	// ErrUnavailable: the breaker is open, and no connection was tried. The error is
+	// an *UnavailableError.
+	ErrUnavailable = errors.New("unavailable")
 	// ErrTimeout: the application kept the connection but did not go on in time.
 	ErrTimeout = errors.New("timeout")
 	// ErrReset: the connection ended before the response, or the request, was complete.

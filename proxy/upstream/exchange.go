@@ -213,8 +213,11 @@ func (x *exchange) failed(err error) error {
 	switch {
 	case ctx.Err() == nil && errors.Is(err, ErrBadResponse):
 		return fmt.Errorf("upstream %s: %w", c.url, err)
+	case !x.cn.src.got && refusedHandshake(err):
+		// In TLS 1.3 a client certificate is judged after the client's part is done.
+		return c.fail(ctx, ErrConnect, c.handshakeRemedy(err), err)
 	case isTimeout(err) && x.sendErr == nil:
-		return c.fail(ctx, ErrTimeout, fmt.Sprintf("no response header within %v (upstream.timeouts.response_header)", x.headerTimeout()), nil)
+		return c.fail(ctx, ErrTimeout, fmt.Sprintf("no response header within %v (%s.timeouts.response_header)", x.headerTimeout(), c.opt.setting), nil)
 	case x.sendErr != nil && isTimeout(x.sendErr):
 		return c.fail(ctx, ErrTimeout, "the application does not take the request", x.sendErr)
 	case x.sendErr != nil:
@@ -229,10 +232,12 @@ func (x *exchange) failed(err error) error {
 // an empty one, is complete here.
 func (x *exchange) body() *Body {
 	b := &x.r.body
+	lines := b.dec.lines[:0]
 	*b = Body{
-		c: x.c, ctx: x.ctx, cn: x.cn, up: x.up, unwatch: x.unwatch,
+		c: x.c, ctx: x.ctx, cn: x.cn, nc: x.cn.nc, up: x.up, unwatch: x.unwatch,
 		reuse: x.hd.keepAlive() && x.sendErr == nil && !x.upgrade,
 	}
+	b.dec.lines = lines
 	x.cn.src.idle = x.c.cfg.Timeouts.Idle
 	switch {
 	case x.r.HeadMethod || x.hd.bodiless():

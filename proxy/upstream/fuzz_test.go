@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"net/textproto"
+	"reflect"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -86,29 +89,29 @@ func agree(t *testing.T, in []byte, hd head, rest []byte) {
 	}
 }
 
-func readChunks(rd io.Reader, p []byte) (out, rest []byte, err error) {
+func readChunks(rd io.Reader, p []byte) (out, trailers, rest []byte, err error) {
 	br := bufio.NewReaderSize(rd, readBuffer)
 	var d chunked
 	for err == nil {
 		var n int
 		n, err = d.read(br, p)
 		if n == 0 && err == nil {
-			return out, nil, errors.New("no progress")
+			return out, nil, nil, errors.New("no progress")
 		}
 		out = append(out, p[:n]...)
 	}
 	if err == io.EOF {
 		if d.state != chunkDone {
-			return out, nil, errors.New("io.EOF before the end")
+			return out, nil, nil, errors.New("io.EOF before the end")
 		}
 		err = nil
 	}
 	rest, _ = io.ReadAll(br)
-	return out, rest, err
+	return out, d.lines, rest, err
 }
 
 // FuzzChunked: the same result in any division into packets and reads, and what
-// is accepted decodes to the same bytes in net/http.
+// is accepted decodes to the same bytes, and the same trailers, in net/http.
 func FuzzChunked(f *testing.F) {
 	for _, a := range awkwards {
 		if _, chunks, found := bytes.Cut([]byte(a.send), []byte("\r\n\r\n")); found && len(chunks) < 1<<12 {
@@ -116,13 +119,13 @@ func FuzzChunked(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		out, rest, err := readChunks(bytes.NewReader(in), make([]byte, 1<<16))
+		out, trailers, rest, err := readChunks(bytes.NewReader(in), make([]byte, 1<<16))
 		for name, rd := range map[string]io.Reader{
 			"by bytes": iotest.OneByteReader(bytes.NewReader(in)), "in halves": iotest.HalfReader(bytes.NewReader(in)),
 			"at once": bytes.NewReader(in), "data with EOF": iotest.DataErrReader(bytes.NewReader(in)),
 		} {
-			out1, rest1, err1 := readChunks(rd, make([]byte, 7))
-			if !bytes.Equal(out, out1) || (err == nil) != (err1 == nil) || (err == nil && !bytes.Equal(rest, rest1)) {
+			out1, trailers1, rest1, err1 := readChunks(rd, make([]byte, 7))
+			if !bytes.Equal(out, out1) || !bytes.Equal(trailers, trailers1) || (err == nil) != (err1 == nil) || (err == nil && !bytes.Equal(rest, rest1)) {
 				t.Fatalf("%s: %q %q %v; whole: %q %q %v", name, out1, rest1, err1, out, rest, err)
 			}
 		}
@@ -135,6 +138,64 @@ func FuzzChunked(f *testing.F) {
 		ref, refErr := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(in)))
 		if refErr == nil && !bytes.Equal(ref, out) {
 			t.Fatalf("%q, net/http %q", out, ref)
+		}
+		agreeOnTrailers(t, in, trailers)
+	})
+}
+
+// agreeOnTrailers reads what is passed on as a client would, and compares it with
+// what net/http finds in the whole message.
+func agreeOnTrailers(t *testing.T, in, trailers []byte) {
+	if err := checkTrailers(trailers); err != nil || len(trailers) > maxTrailers {
+		t.Fatalf("%q: %v", trailers, err)
+	}
+	got, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(trailers, "\r\n"...)))).ReadMIMEHeader()
+	if err != nil {
+		t.Fatalf("%q: %v", trailers, err)
+	}
+	for name := range got {
+		if !MayTrail([]byte(name)) {
+			t.Fatalf("%q has %s", trailers, name)
+		}
+	}
+	res, err := http.ReadResponse(bufio.NewReader(io.MultiReader(strings.NewReader(chunkedResponse("")), bytes.NewReader(in))), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		return // net/http is stricter, such as about bytes above ASCII
+	}
+	for name := range res.Trailer {
+		if !MayTrail([]byte(name)) {
+			delete(res.Trailer, name)
+		}
+	}
+	if len(got) != len(res.Trailer) || len(got) > 0 && !reflect.DeepEqual(got, textproto.MIMEHeader(res.Trailer)) {
+		t.Fatalf("%q, net/http %q", got, res.Trailer)
+	}
+}
+
+// FuzzTrailers: what is accepted for a request's trailers is read as these fields by
+// net/http, and as nothing else.
+func FuzzTrailers(f *testing.F) {
+	for _, seed := range []string{"", "X: y\r\n", "X: y\r\nZ:\r\n", "\r\n", "X: y\r\n\r\nGET / HTTP/1.1\r\n", "X: y", "X : y\r\n", " X: y\r\n", "X: a\nb\r\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		if checkTrailers(lines) != nil {
+			return
+		}
+		in := append(append([]byte("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"), lines...), "\r\nnext"...)
+		br := bufio.NewReader(bytes.NewReader(in))
+		req, err := http.ReadRequest(br)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return
+		}
+		if rest, _ := io.ReadAll(br); string(rest) != "next" {
+			t.Fatalf("%q leaves %q", lines, rest)
 		}
 	})
 }

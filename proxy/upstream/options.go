@@ -2,13 +2,11 @@ package upstream
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
-	"net/url"
 )
 
 const (
+	defaultSetting    = "upstream"
 	defaultMaxHead    = 64 << 10
 	defaultMaxWaiting = 4096
 	// readBuffer is what an idle connection keeps. A larger response head gets a
@@ -25,6 +23,8 @@ const (
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 type options struct {
+	setting    string
+	onChange   func(available bool, cause error)
 	maxHead    int
 	maxWaiting int
 	dial       DialFunc
@@ -32,6 +32,17 @@ type options struct {
 
 // Option changes what Config does not cover.
 type Option func(*options)
+
+// WithSetting says under which key the Config stands, for messages. The default is
+// upstream.
+func WithSetting(key string) Option { return func(o *options) { o.setting = key } }
+
+// WithOnChange sets what is called when requests are refused from now on, with the
+// cause, and when they are sent again. It is called in the goroutine that found out,
+// must not block, and must not use the client.
+func WithOnChange(f func(available bool, cause error)) Option {
+	return func(o *options) { o.onChange = f }
+}
 
 // WithMaxHead bounds the bytes of one response head; a larger one is an
 // ErrBadResponse. The default is 64 KiB.
@@ -41,44 +52,6 @@ func WithMaxHead(bytes int) Option { return func(o *options) { o.maxHead = bytes
 // ErrNoConnection at once. The default is 4096.
 func WithMaxWaiting(n int) Option { return func(o *options) { o.maxWaiting = n } }
 
-// WithDial replaces the dialler. The context ends after Timeouts.Connect.
+// WithDial replaces the dialler. The context ends after Timeouts.Connect. TLS is
+// spoken over what it gives when the URL is https.
 func WithDial(dial DialFunc) Option { return func(o *options) { o.dial = dial } }
-
-// Validate refuses a Config that could not work. All mistakes are reported at
-// once, joined, each with the setting's full name.
-func (cfg Config) Validate() error {
-	var errs []error
-	if _, _, err := parseURL(cfg.URL); err != nil {
-		errs = append(errs, err)
-	}
-	positive := func(name string, ok bool, v any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("%s is %v: it must be greater than 0", name, v))
-		}
-	}
-	positive("upstream.timeouts.connect", cfg.Timeouts.Connect > 0, cfg.Timeouts.Connect)
-	positive("upstream.timeouts.response_header", cfg.Timeouts.ResponseHeader > 0, cfg.Timeouts.ResponseHeader)
-	positive("upstream.timeouts.idle", cfg.Timeouts.Idle > 0, cfg.Timeouts.Idle)
-	positive("upstream.max_connections", cfg.MaxConnections > 0, cfg.MaxConnections)
-	return errors.Join(errs...)
-}
-
-// parseURL turns upstream.url into what a dialler takes.
-func parseURL(raw string) (network, address string, err error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "", "", fmt.Errorf("upstream.url is %q: use http://host:port or unix:///path", raw)
-	}
-	switch {
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "":
-	case u.Scheme == "unix" && u.Host == "" && len(u.Path) > 1:
-		return "unix", u.Path, nil
-	case u.Scheme == "http" && u.Hostname() != "" && (u.Path == "" || u.Path == "/"):
-		port := u.Port()
-		if port == "" {
-			port = "80"
-		}
-		return "tcp", net.JoinHostPort(u.Hostname(), port), nil
-	}
-	return "", "", fmt.Errorf("upstream.url is %q: use http://host:port or unix:///path, with nothing after it", u.Redacted())
-}

@@ -316,7 +316,7 @@ func TestUnixSocketAndMemory(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, tt := range []struct{ url, want string }{
-		{"https://app", `"https://app"`}, {"http://", "upstream.url"}, {"http://app/path", "nothing after it"},
+		{"ftp://app", `"ftp://app"`}, {"http://", "upstream.url"}, {"http://app/path", "nothing after it"},
 		{"http://u:secret@app", "u:xxxxx@app"}, {"unix://host/path", "upstream.url"}, {"unix:///", "upstream.url"},
 		{"http://app?x", "upstream.url"}, {"app:80", "upstream.url"}, {"http://a b", "upstream.url"},
 	} {

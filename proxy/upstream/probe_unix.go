@@ -3,19 +3,21 @@
 package upstream
 
 import (
+	"io"
 	"net"
 	"syscall"
 )
 
-// prober asks the socket without waiting and without taking bytes from it. The
-// closure and its buffer are made once per connection, so that a look allocates
-// nothing.
+// prober asks the socket without waiting. The closure and its buffer are made once
+// per connection, so that a look allocates nothing.
 type prober struct {
-	raw  syscall.RawConn
-	ask  func(fd uintptr)
-	buf  [1]byte
-	n    int
-	errn error
+	raw   syscall.RawConn
+	ask   func(fd uintptr)
+	spare [1]byte
+	buf   []byte
+	flags int
+	n     int
+	errn  error
 }
 
 func (p *prober) init(nc net.Conn) {
@@ -29,24 +31,46 @@ func (p *prober) init(nc net.Conn) {
 	}
 	p.raw = raw
 	p.ask = func(fd uintptr) {
-		p.n, _, p.errn = syscall.Recvfrom(int(fd), p.buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		p.n, _, p.errn = syscall.Recvfrom(int(fd), p.buf, p.flags|syscall.MSG_DONTWAIT)
 	}
 }
 
-// look uses Control and not Read: Read refuses a descriptor whose deadline has
+// receive uses Control and not Read: Read refuses a descriptor whose deadline has
 // passed, and the deadline of the last exchange is still set on an idle one.
+func (p *prober) receive(b []byte, flags int) (int, verdict) {
+	p.buf, p.flags = b, flags
+	err := p.raw.Control(p.ask)
+	p.buf = nil
+	switch {
+	case err != nil:
+		return 0, gone
+	case p.errn == syscall.EAGAIN || p.errn == syscall.EWOULDBLOCK || p.errn == syscall.EINTR:
+		return 0, quiet
+	case p.errn == nil && p.n > 0:
+		return p.n, unsolicited
+	}
+	return 0, gone // an orderly end (0 bytes) or a reset
+}
+
+// look leaves what it sees in the socket.
 func (p *prober) look(cn *conn) verdict {
 	if p.raw == nil {
 		return lookByDeadline(cn)
 	}
-	if err := p.raw.Control(p.ask); err != nil {
-		return gone
+	_, v := p.receive(p.spare[:], syscall.MSG_PEEK)
+	return v
+}
+
+// read takes what lies in the socket, or gives errQuiet.
+func (p *prober) read(nc net.Conn, b []byte) (int, error) {
+	if p.raw == nil {
+		return readByDeadline(nc, b)
 	}
-	switch {
-	case p.errn == syscall.EAGAIN || p.errn == syscall.EWOULDBLOCK || p.errn == syscall.EINTR:
-		return quiet
-	case p.errn == nil && p.n > 0:
-		return unsolicited
+	switch n, v := p.receive(b, 0); v {
+	case unsolicited:
+		return n, nil
+	case quiet:
+		return 0, errQuiet
 	}
-	return gone // an orderly end (0 bytes) or a reset
+	return 0, io.EOF
 }

@@ -25,6 +25,10 @@ type Request struct {
 	// StopBody, when set, is called at most once per exchange to make a blocked
 	// Body.Read return, because the rest of the body is not wanted any more.
 	StopBody func()
+	// Trailers, when set and BodySize is -1, is called once Body has ended cleanly, in
+	// the goroutine that reads it. It gives the trailer fields, as lines
+	// "Name: value\r\n", of which the caller has removed those that must not trail.
+	Trailers func() []byte
 	// HeadMethod says that the method is HEAD: the response has no body.
 	HeadMethod bool
 	// Replayable says that the method is idempotent (RFC 9110 §9.2.2). Whether the

@@ -13,13 +13,16 @@ type Stats struct {
 	Retries      uint64 // requests sent again because a pooled connection had died
 	Interim      uint64 // 1xx responses consumed
 	NoConnection uint64 // requests that found no connection in time
+	HealthGood   uint64 // health checks that found the application well
+	HealthBad    uint64 // and the others
+	Up           bool   // the breaker is closed
 	Open         int    // connections that count against MaxConnections, those being opened included
 	Idle         int    // of these, the unused
 	Waiting      int    // requests waiting for a connection
 }
 
 type counters struct {
-	requests, dials, dialErrors, reused, stale, unsolicited, retries, interim, noConnection atomic.Uint64
+	requests, dials, dialErrors, reused, stale, unsolicited, retries, interim, noConnection, healthGood, healthBad atomic.Uint64
 }
 
 // Stats may be called at any time, concurrently with everything else. The
@@ -36,6 +39,9 @@ func (c *Client) Stats() Stats {
 		Retries:      c.n.retries.Load(),
 		Interim:      c.n.interim.Load(),
 		NoConnection: c.n.noConnection.Load(),
+		HealthGood:   c.n.healthGood.Load(),
+		HealthBad:    c.n.healthBad.Load(),
+		Up:           !c.breaker.blocked.Load(),
 		Open:         open, Idle: idle, Waiting: waiting,
 	}
 }

@@ -1,7 +1,7 @@
 package upstream
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"net"
 	"time"
@@ -23,15 +23,21 @@ func (c *Client) Upgrade(ctx context.Context, r *Request, h *fasthttp.ResponseHe
 	if err := r.check(); err != nil {
 		return nil, nil, err
 	}
-	nc, err := c.DialRaw(ctx)
+	trial, err := c.admit()
 	if err != nil {
 		return nil, nil, err
 	}
-	cn := newConn(nc)
-	x := exchange{c: c, ctx: ctx, cn: cn, r: r, upgrade: true}
-	if err := x.run(r.Head, h); err != nil {
+	x := exchange{c: c, ctx: ctx, r: r, upgrade: true}
+	nc, err := c.dial(ctx)
+	if err == nil {
+		x.cn = newConn(nc)
+		err = x.run(r.Head, h)
+	}
+	c.breaker.note(trial, c.judge(ctx, r, false, err), err)
+	if err != nil {
 		return nil, nil, err
 	}
+	cn := x.cn
 	if x.hd.status != 101 {
 		b := x.body()
 		return nil, b, nil
@@ -48,16 +54,26 @@ func (c *Client) Upgrade(ctx context.Context, r *Request, h *fasthttp.ResponseHe
 	if cn.br.Buffered() == 0 {
 		return nc, nil, nil
 	}
-	return &upgraded{Conn: nc, br: cn.br}, nil, nil
+	first, _ := cn.br.Peek(cn.br.Buffered())
+	return &upgraded{Conn: nc, first: bytes.Clone(first)}, nil, nil
 }
 
 // upgraded is a connection whose first bytes were read together with the 101.
 type upgraded struct {
 	net.Conn
-	br *bufio.Reader
+	first []byte // and no more: a tunnel lives long, the buffer that they came in is large
 }
 
-func (u *upgraded) Read(p []byte) (int, error) { return u.br.Read(p) }
+func (u *upgraded) Read(p []byte) (int, error) {
+	if len(u.first) == 0 {
+		return u.Conn.Read(p)
+	}
+	n := copy(p, u.first)
+	if u.first = u.first[n:]; len(u.first) == 0 {
+		u.first = nil
+	}
+	return n, nil
+}
 
 // CloseWrite ends the sending direction, where the connection can do so.
 func (u *upgraded) CloseWrite() error {

@@ -178,11 +178,12 @@ func (u *upload) copyChunked(b []byte) error {
 		} else {
 			empty = 0
 		}
-		if werr := u.write(u.frame(b, n, err == io.EOF)); werr != nil {
-			return werr
-		}
+		piece := u.frame(b, n)
 		if err == io.EOF {
-			return nil
+			return u.finish(piece)
+		}
+		if werr := u.write(piece); werr != nil {
+			return werr
 		}
 		if err != nil {
 			return &bodyError{err}
@@ -190,9 +191,8 @@ func (u *upload) copyChunked(b []byte) error {
 	}
 }
 
-// frame wraps the n bytes at b[chunkHead:] into a chunk and adds the last chunk
-// when the body has ended.
-func (u *upload) frame(b []byte, n int, last bool) []byte {
+// frame wraps the n bytes at b[chunkHead:] into a chunk.
+func (u *upload) frame(b []byte, n int) []byte {
 	start, end := chunkHead, chunkHead
 	if n > 0 {
 		var size [16]byte
@@ -202,11 +202,21 @@ func (u *upload) frame(b []byte, n int, last bool) []byte {
 		end += n
 		end += copy(b[end:], "\r\n")
 	}
-	if last {
-		u.last.Store(true)
-		end += copy(b[end:], "0\r\n\r\n")
-	}
 	return b[start:end]
+}
+
+// finish writes the last piece with the last chunk and the trailer section.
+func (u *upload) finish(piece []byte) error {
+	piece = append(piece, "0\r\n"...)
+	if u.r.Trailers != nil {
+		lines := u.r.Trailers()
+		if err := checkTrailers(lines); err != nil {
+			return &bodyError{err}
+		}
+		piece = append(piece, lines...)
+	}
+	u.last.Store(true)
+	return u.write(append(piece, "\r\n"...))
 }
 
 func (u *upload) write(b []byte) error {

@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/wire"
+)
+
+const (
+	smallPiece = 4 << 10 // what an event stream that idles holds
+	largePiece = 64 << 10
+	// chunkRoom is the room for the size line of a chunk before its data, and for the
+	// CR LF after it.
+	chunkRoom = len("10000\r\n")
+)
+
+// outgoing sends a response body that streams: each part is written when it is there.
+// fasthttp alone would hold the parts of a body with a length back until its buffer is
+// full. It writes to the connection itself, which is right only once fasthttp has
+// flushed the head.
+type outgoing struct {
+	conn    *wire.Conn // nil: fasthttp sends
+	pool    *sync.Pool // of *piece, large ones
+	timeout time.Duration
+	chunked bool
+}
+
+type piece [chunkRoom + largePiece + len("\r\n")]byte
+
+// setOut arranges for a response that streams to be sent part by part. It is true when
+// the caller must send it, by sendUntilClose.
+func (x *exchange) setOut(body *answer) (toTheEnd bool) {
+	resp := &x.ctx.Response
+	if x.wire == nil || body == nil || resp.SkipBody {
+		return false
+	}
+	body.out = outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout, chunked: resp.Header.ContentLength() < 0}
+	resp.ImmediateHeaderFlush = true
+	return body.out.chunked && !x.ctx.Request.Header.IsHTTP11()
+}
+
+// sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body
+// whose length is not known: its end is the end of the connection (RFC 9112 §6.3). One
+// that is cut short ends with a reset, so that it is not taken for the whole.
+func sendUntilClose(ctx *fasthttp.RequestCtx, body *answer) {
+	h, o := &ctx.Response.Header, &body.out
+	h.Del(fasthttp.HeaderTransferEncoding)
+	h.SetContentLength(-2)
+	o.chunked = false
+	_ = o.extend()
+	_, err := o.conn.Write(h.Header())
+	if err == nil {
+		_, err = o.send(body)
+	}
+	if err != nil {
+		o.conn.Abort()
+	}
+	_ = ctx.Response.CloseBodyStream()
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(c net.Conn) { _ = c.Close() })
+}
+
+// send copies the body to the connection until its end.
+func (o *outgoing) send(body io.Reader) (total int64, err error) {
+	var small [chunkRoom + smallPiece + len("\r\n")]byte
+	var large *piece
+	buf := small[:]
+	defer func() {
+		if large != nil {
+			o.pool.Put(large)
+		}
+	}()
+	for {
+		n, err := body.Read(buf[chunkRoom : len(buf)-len("\r\n")])
+		if n > 0 {
+			total += int64(n)
+			if err := o.write(buf, n); err != nil {
+				return total, err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return total, nil
+		case err != nil:
+			return total, err
+		case large == nil && n == smallPiece:
+			large, _ = o.pool.Get().(*piece)
+			if large == nil {
+				large = new(piece)
+			}
+			buf = large[:]
+		case large != nil && n < smallPiece/2:
+			o.pool.Put(large)
+			large, buf = nil, small[:]
+		}
+	}
+}
+
+// write sends the n bytes at buf[chunkRoom:], in one write with their framing.
+func (o *outgoing) write(buf []byte, n int) error {
+	start, end := chunkRoom, chunkRoom+n
+	if o.chunked {
+		var size [8]byte
+		line := append(strconv.AppendInt(size[:0], int64(n), 16), '\r', '\n')
+		start -= copy(buf[chunkRoom-len(line):], line)
+		end += copy(buf[end:], "\r\n")
+	}
+	if err := o.extend(); err != nil {
+		return err
+	}
+	_, err := o.conn.Write(buf[start:end])
+	return err
+}
+
+// extend moves the write deadline along: a long download is fine, a stalled one is not.
+func (o *outgoing) extend() error {
+	if o.timeout <= 0 {
+		return nil
+	}
+	return o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
+}
