@@ -8,13 +8,15 @@ FUZZTIME ?= 30s
 # How much `make fuzz-volume` and `make soak` do.
 VOLUME    ?= 10000000
 SOAK_URLS ?= 2000000
+# The size of `make scale`: bodies in MiB, idle connections, slow-header clients.
+SCALE ?= -size 4096 -idle 20000 -slow 200 -requests 20000
 # Packages that `make test` covers; the bench suite is a module of its own.
 PKGS    ?= ./...
 # A checkout of the repository of http-cache-tests, for `make conformance`.
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak bench demo fastapi conformance coherence clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers bench demo fastapi conformance coherence clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,9 +28,10 @@ test: test-deps lint ## Install what the tests need, and run them all with the r
 	@# Allocation gates count without the race detector, which makes pools drop at random.
 	$(GO) test -run 'Alloc|Memory' ./proxy/...
 	$(GO) test -run 'Soak' ./cmd/pillion
+	$(GO) test ./scale
 	$(GO) test -race -timeout 9m $(PKGS)
 
-test-deps: ## Install redis-server and the FastAPI example's packages where they are absent.
+test-deps: ## Install redis-server, the FastAPI example's packages and the clients of `make peers` where they are absent.
 	./.ci/install-deps
 
 lint: ## Check formatting and suspicious code.
@@ -43,6 +46,12 @@ fuzz-volume: ## Ask the cache's pure functions about VOLUME (default 10000000) m
 
 soak: ## Pass SOAK_URLS (default 2000000) unique URLs through a process and watch its resident memory.
 	$(GO) test ./cmd/pillion -run Soak -v -timeout 2h -urls $(SOAK_URLS) -memory 128 -redis-memory 256
+
+scale: ## Pass bodies of 4 GiB, streams, and 20,000 idle connections through the program, and print memory and latency. SCALE="-size MiB -idle n -slow n".
+	$(GO) test ./scale -v -count=1 -timeout 30m $(SCALE)
+
+peers: test-deps ## Run curl, wrk, Python, Node and Chromium against the program in front of a FastAPI and a Node application.
+	$(GO) test ./peers -v -count=1 -timeout 15m
 
 bench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)

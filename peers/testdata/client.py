@@ -107,7 +107,9 @@ def http_events():
 
 
 def socket():
-    return websockets.connect(f"ws://{base.netloc}/ws", max_size=None)
+    # close_timeout: the application ends the connection after the closing handshake, and
+    # that has to reach the client, which else waits (RFC 6455 section 7.1.1).
+    return websockets.connect(f"ws://{base.netloc}/ws", max_size=None, close_timeout=25)
 
 
 async def ws_echo():
@@ -147,7 +149,7 @@ async def ws_close_by_application():
 for name, check in list(globals().items()):
     if name.startswith(("http_", "ws_")):
         try:
-            asyncio.run(check()) if asyncio.iscoroutinefunction(check) else check()
+            asyncio.run(asyncio.wait_for(check(), 20)) if asyncio.iscoroutinefunction(check) else check()
             print("ok", name)
         except Exception as e:  # the next checks go on
             print(f"not ok {name}: {type(e).__name__} {e}")
