@@ -37,6 +37,9 @@ type piece [chunkRoom + largePiece + len("\r\n")]byte
 // the caller must send it, by sendUntilClose.
 func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 	resp := &x.ctx.Response
+	if resp.SkipBody && resp.Header.ContentLength() < 0 && !x.ctx.Request.Header.IsHTTP11() {
+		untilClose(&resp.Header) // the answer to a HEAD says what that to a GET would have
+	}
 	if x.wire == nil || body == nil || resp.SkipBody {
 		return false
 	}
@@ -50,8 +53,7 @@ func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 // that is cut short ends with a reset, so that it is not taken for the whole.
 func sendUntilClose(ctx *fasthttp.RequestCtx, body *answer) {
 	h, o := &ctx.Response.Header, &body.out
-	h.Del(fasthttp.HeaderTransferEncoding)
-	h.SetContentLength(-2)
+	untilClose(h)
 	o.chunked = false
 	_ = o.extend()
 	_, err := o.conn.Write(h.Header())
@@ -64,6 +66,12 @@ func sendUntilClose(ctx *fasthttp.RequestCtx, body *answer) {
 	_ = ctx.Response.CloseBodyStream()
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(func(c net.Conn) { _ = c.Close() })
+}
+
+// untilClose makes the end of the connection that of the body.
+func untilClose(h *fasthttp.ResponseHeader) {
+	h.Del(fasthttp.HeaderTransferEncoding)
+	h.SetContentLength(-2)
 }
 
 // send copies the body to the connection until its end.
