@@ -33,7 +33,7 @@ var (
 	refuseTooManyFields = refusal{431, "too_many_fields", "The header has more than 256 lines."}
 	refuseFraming       = refusal{400, "framing", "Content-Length and Transfer-Encoding are both given, given twice, or not understood."}
 	refuseCoding        = refusal{501, "transfer_coding", "The only transfer coding that is understood is chunked."}
-	refuseTwin          = refusal{400, "field_twin", "A field is named like Content-Length or Transfer-Encoding, with an underscore."}
+	refuseTwin          = refusal{400, "field_twin", "A field is named like Content-Length or Transfer-Encoding, but for the hyphen."}
 	refuseBody          = refusal{413, "body", "The body is larger than is allowed here."}
 )
 

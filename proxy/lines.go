@@ -48,10 +48,10 @@ func kindOf(name []byte) kind {
 		switch {
 		case foldEqual(name, "connection"):
 			return kindConnection
-		case foldEqual(name, "content_length"):
-			return kindTwin
 		case foldEqual(name, "content-length"):
 			return kindLength
+		case twinEqual(name, "content-length"):
+			return kindTwin
 		case foldEqual(name, "cache-control"):
 			return kindCacheControl
 		}
@@ -88,7 +88,7 @@ func kindOf(name []byte) kind {
 			return kindHop
 		case foldEqual(name, "transfer-encoding"):
 			return kindCoding
-		case foldEqual(name, "transfer_encoding"):
+		case twinEqual(name, "transfer-encoding"):
 			return kindTwin
 		}
 	case 'u':
@@ -137,7 +137,9 @@ func foldEqual(b []byte, lower string) bool {
 	return true
 }
 
-// twinEqual is foldEqual with '_' in b counting as '-'.
+// twinEqual is foldEqual with every character of b that is neither letter nor digit
+// counting as '-': CGI-like servers cannot tell them apart, and some turn all of them
+// into the same.
 func twinEqual(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
@@ -147,7 +149,7 @@ func twinEqual(b []byte, lower string) bool {
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c |= 0x20
-		case c == '_':
+		case (c < 'a' || c > 'z') && (c < '0' || c > '9'):
 			c = '-'
 		}
 		if c != lower[i] {

@@ -44,6 +44,8 @@ type Message struct {
 	HasLength bool
 	// Refusal, when set, is the answer to what was no request.
 	Refusal *Refusal
+	// Head says that the method is HEAD: its client reads no body, of a refusal either.
+	Head bool
 
 	expect bool // 100 Continue is waited for
 	http10 bool

@@ -132,6 +132,7 @@ func requestLine(line []byte, m *Message) *Refusal {
 			return &refuseMalformed
 		}
 	}
+	m.Head = isHead(line)
 	return httpVersion(line[version+1:], m)
 }
 
