@@ -165,7 +165,13 @@ func (h *head) field(line []byte, m *Message) (cut bool, r *Refusal) {
 			}
 			return true, nil
 		}
-		_, cut = valueOf(line, "trailer") // fasthttp would refuse what it may not name; trailers are read here
+		// fasthttp would refuse what it may not name; trailers are read here.
+		if v, ok := valueOf(line, "trailer"); ok {
+			if hasControl(v) {
+				return true, &refuseValue
+			}
+			return true, nil
+		}
 	case 'e':
 		if v, ok := valueOf(line, "expect"); ok {
 			if !foldEqual(v, "100-continue") {
@@ -175,7 +181,7 @@ func (h *head) field(line []byte, m *Message) (cut bool, r *Refusal) {
 			return true, nil
 		}
 	}
-	return cut, nil
+	return false, nil
 }
 
 // contentLength accepts one field with one number. RFC 9112 §6.3 allows a list of
