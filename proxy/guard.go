@@ -291,7 +291,7 @@ func canonicalQuery(dst, raw []byte) ([]byte, *refusal) {
 		switch {
 		case c <= 0x20 || c == 0x7f || c == '#':
 			return dst, &refuseTargetByte
-		case c >= 0x80 || c == '"' || c == '<' || c == '>':
+		case c >= 0x80 || c == '"' || c == '<' || c == '>' || c == '\\':
 			dst = appendEscape(dst, c)
 		default:
 			dst = append(dst, c)
