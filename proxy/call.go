@@ -11,6 +11,8 @@ import (
 
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/proxy/wire"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // call is one exchange with the application. It lives until the response body has
@@ -58,7 +60,7 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 	head = append(append(head, ' '), fasthttp.StatusMessage(status)...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
-		if k := kindOf(name); k == kindPass && !foldEqual(name, "content-type") {
+		if k := kindOf(name); k == kindPass && !syntax.FoldEqual(name, "content-type") {
 			head = appendLine(head, name, value)
 		}
 	}

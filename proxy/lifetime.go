@@ -7,6 +7,8 @@ import (
 
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/sessioncheck"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // streamsAfter is how long a response without a length must last to be bound to its
@@ -52,7 +54,7 @@ func (x *exchange) endWithSession(c *call) {
 
 func isEventStream(contentType []byte) bool {
 	name, _, _ := bytes.Cut(contentType, []byte{';'})
-	return foldEqual(trimOWS(name), "text/event-stream")
+	return syntax.FoldEqual(syntax.TrimOWS(name), "text/event-stream")
 }
 
 // watch begins to watch the session. A timer that fires while its response ends may find

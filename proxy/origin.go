@@ -11,6 +11,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // origin is where a request goes that the cache does not answer: the application
@@ -76,7 +78,7 @@ func (x *exchange) tidyHead() {
 		for list := append(x.scratch[:0], c...); len(list) > 0; {
 			var name []byte
 			name, list = nextElement(list)
-			if kindOf(name) == kindPass && !foldEqual(name, "content-type") && !foldEqual(name, "set-cookie") && !foldEqual(name, "date") {
+			if kindOf(name) == kindPass && !syntax.FoldEqual(name, "content-type") && !syntax.FoldEqual(name, "set-cookie") && !syntax.FoldEqual(name, "date") {
 				h.DelBytes(name)
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // requestTrailers gives the fields that followed the client's chunked body, without
@@ -42,6 +44,6 @@ func (c *call) trail(h *fasthttp.ResponseHeader) {
 		if kindOf(name) != kindPass || h.AddTrailerBytes(name) != nil {
 			continue
 		}
-		h.AddBytesKV(name, trimOWS(bytes.TrimRight(value, "\r\n")))
+		h.AddBytesKV(name, syntax.TrimOWS(bytes.TrimRight(value, "\r\n")))
 	}
 }

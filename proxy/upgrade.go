@@ -10,6 +10,8 @@ import (
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // offersProtocol says whether the request asks for another protocol (RFC 9110 §7.8) and
@@ -32,7 +34,7 @@ func (x *exchange) connectionNames(option string) bool {
 		}
 		for list := x.lines[i].value; len(list) > 0; {
 			var name []byte
-			if name, list = nextElement(list); foldEqual(name, option) {
+			if name, list = nextElement(list); syntax.FoldEqual(name, option) {
 				return true
 			}
 		}
@@ -66,11 +68,11 @@ func (x *exchange) appendOffer(dst []byte) []byte {
 // rule and no session check has seen.
 func mayBecome(protocol []byte) bool {
 	name, version, versioned := bytes.Cut(protocol, []byte{'/'})
-	if !isToken(name) || versioned && !isToken(version) {
+	if !syntax.Token(name) || versioned && !syntax.Token(version) {
 		return false
 	}
 	for _, carrier := range [...]string{"h2c", "h2", "h3", "http", "tls"} {
-		if foldEqual(name, carrier) {
+		if syntax.FoldEqual(name, carrier) {
 			return false
 		}
 	}
@@ -191,7 +193,7 @@ func (x *exchange) switchingHead() ([]byte, error) {
 	head := append([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "), protocols...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
-		if k := kindOf(name); k != kindLength && k != kindCoding && !foldEqual(name, "content-type") {
+		if k := kindOf(name); k != kindLength && k != kindCoding && !syntax.FoldEqual(name, "content-type") {
 			head = appendLine(head, name, value)
 		}
 	}
