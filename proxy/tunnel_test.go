@@ -485,3 +485,22 @@ func TestTunnelDrainIsBounded(t *testing.T) {
 	app.ended(t)
 	p.endsAre(t, "shutdown 1")
 }
+
+// TestDrainEndsAnUpgrade that the application does not answer.
+func TestDrainEndsAnUpgrade(t *testing.T) {
+	noLeak(t)
+	asked := make(chan side, 1)
+	r := newRig(t, []proxy.Rule{rule("ws", "/**")}, func(w http.ResponseWriter, q *http.Request) {
+		asked <- takeOver(t, w, "")
+	}, 0)
+	r.cfg.TunnelDrain = 50 * time.Millisecond
+	p := r.addPod()
+	c := p.dial(t, ask+"\r\n")
+	app := <-asked
+	p.handler.DrainTunnels(context.Background())
+	app.ended(t)
+	app.Close()
+	if got := c.answer(t); got.status != 502 {
+		t.Errorf("%+v", got)
+	}
+}
