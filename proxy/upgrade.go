@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 
@@ -105,7 +104,7 @@ func (x *exchange) upgradeTo() {
 	c.head = append(x.appendOffer(head), "\r\n\r\n"...)
 	c.req.Head = c.head
 	origin := x.route.origin.(*upstreamOrigin)
-	conn, body, err := origin.client.Upgrade(context.Background(), &c.req, &x.ctx.Response.Header)
+	conn, body, err := origin.client.Upgrade(x.h.tunnels.asking, &c.req, &x.ctx.Response.Header)
 	switch {
 	case err != nil:
 		c.release()
