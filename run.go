@@ -25,6 +25,7 @@ func (p *Pillion) start() error {
 		return errors.New("pillion: Start was called before")
 	}
 	p.background.Go(func() { p.sessions.Run(p.ctx) })
+	p.background.Go(func() { p.users.Run(p.ctx) })
 	if err := p.startAdmin(); err != nil {
 		return err
 	}

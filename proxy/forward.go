@@ -199,7 +199,7 @@ func (x *exchange) forward(plain bool) bool {
 		return false
 	}
 	x.status = x.ctx.Response.StatusCode()
-	return true
+	return x.takeLifecycle()
 }
 
 func (x *exchange) forwardFailed(err error) {

@@ -39,7 +39,7 @@ func (x *exchange) bars() func(name []byte) bool {
 func (c *call) trail(h *fasthttp.ResponseHeader) {
 	for line := range bytes.Lines(c.body.Trailers()) {
 		name, value, _ := bytes.Cut(line, []byte{':'})
-		if kindOf(name) != kindPass || h.AddTrailerBytes(name) != nil {
+		if kindOf(name) != kindPass || c.lifecycle.IsHeader(name) || h.AddTrailerBytes(name) != nil {
 			continue
 		}
 		h.AddBytesKV(name, trimOWS(bytes.TrimRight(value, "\r\n")))

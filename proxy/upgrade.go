@@ -119,6 +119,9 @@ func (x *exchange) upgradeTo() {
 			return
 		}
 		x.status = x.ctx.Response.StatusCode()
+		if !x.takeLifecycle() {
+			return
+		}
 		x.addStatus(cache.Status{Fwd: cache.FwdBypass})
 	}
 }
