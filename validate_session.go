@@ -22,6 +22,7 @@ func (v *validator) session() {
 	}
 	v.sources(s)
 	v.identity(s.Identity)
+	v.lifecycle()
 }
 
 func (v *validator) sessionKey(key string) {

@@ -9,10 +9,9 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/proxy/wire"
-
-	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // buildHead appends the request head for the application, up to the framing fields.
@@ -201,7 +200,7 @@ func (x *exchange) forward(plain bool) bool {
 		return false
 	}
 	x.status = x.ctx.Response.StatusCode()
-	return true
+	return x.takeLifecycle()
 }
 
 func (x *exchange) forwardFailed(err error) {

@@ -192,7 +192,7 @@ func (x *exchange) decisionInput(c *candidate) *cache.Input {
 	for name, value := range h.All() {
 		x.fields = append(x.fields, cache.Field{Name: name, Value: value})
 	}
-	return &cache.Input{
+	in := &cache.Input{
 		Policy: &x.route.cache, MaxTTL: x.snap.maxTTL, MaxObject: x.snap.maxObject,
 		Method: fasthttp.MethodGet, Request: x.directives, HasAuthorization: x.authorized,
 		Protected: x.protected(), Scope: x.scope,
@@ -200,4 +200,6 @@ func (x *exchange) decisionInput(c *candidate) *cache.Input {
 		Requested: c.requested, Received: c.received,
 		Validates: true, Targets: x.snap.targets, Path: x.path,
 	}
+	in.Request.NoStore = in.Request.NoStore || x.lifecycle // it is about one client's session
+	return in
 }

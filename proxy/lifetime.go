@@ -5,10 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/sessioncheck"
-
-	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // streamsAfter is how long a response without a length must last to be bound to its

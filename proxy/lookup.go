@@ -7,9 +7,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
-	"github.com/pillion-proxy/pillion/sessioncheck"
-
 	"github.com/pillion-proxy/pillion/proxy/syntax"
+	"github.com/pillion-proxy/pillion/sessioncheck"
 )
 
 // detailRedisDown is said in Cache-Status when Redis could not be asked.

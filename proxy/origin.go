@@ -10,9 +10,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"github.com/pillion-proxy/pillion/proxy/upstream"
-
 	"github.com/pillion-proxy/pillion/proxy/syntax"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
 // origin is where a request goes that the cache does not answer: the application

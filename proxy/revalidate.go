@@ -8,7 +8,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
-
 	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 

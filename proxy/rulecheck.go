@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 	"github.com/pillion-proxy/pillion/units"
-
-	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // Problem is one mistake in a rule. Field is the key below the rule, such as

@@ -8,9 +8,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
-	"github.com/pillion-proxy/pillion/proxy/upstream"
-
 	"github.com/pillion-proxy/pillion/proxy/syntax"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
 // offersProtocol says whether the request asks for another protocol (RFC 9110 §7.8) and
@@ -120,6 +119,9 @@ func (x *exchange) upgradeTo() {
 			return
 		}
 		x.status = x.ctx.Response.StatusCode()
+		if !x.takeLifecycle() {
+			return
+		}
 		x.addStatus(cache.Status{Fwd: cache.FwdBypass})
 	}
 }

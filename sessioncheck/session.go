@@ -31,6 +31,7 @@ type Session struct {
 	expireAt   int64 // Unix milliseconds; 0: no expiry
 	malformed  bool
 	renewing   atomic.Bool
+	sighted    atomic.Int32 // the day on which it was reported as seen; see Users
 }
 
 // User is the value of the configured user field; empty when the session has none
@@ -108,6 +109,9 @@ func newSchema(cfg *Config, fields []string) *schema {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Identity)) {
 		sc.identity = append(sc.identity, identityField{name, sc.add(cfg.Identity[name])})
 		sc.identityNames = append(sc.identityNames, normalName(name))
+	}
+	if cfg.Lifecycle { // a client must not send what an application might echo
+		sc.identityNames = append(sc.identityNames, normalName(cfg.LifecycleHeader))
 	}
 	for _, f := range fields {
 		sc.add(f)

@@ -14,7 +14,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/internal/apptest"
-
 	"github.com/pillion-proxy/pillion/proxy/chunked"
 )
 
