@@ -19,7 +19,7 @@ type Config struct {
 	Secrets []string `yaml:"secrets" env:"SECRETS" secret:"true"`
 	// Login lists session fields of which one must have a value, else the session is
 	// a guest's and counts as absent. Empty: every session counts.
-	Login []string `yaml:"login" env:"LOGIN"`
+	Login []string `yaml:"login,one" env:"LOGIN"`
 	// Key is the Redis key of a session, with {id} in the place of its id.
 	Key string `yaml:"key" env:"KEY"`
 	// TTL is the lifetime that sliding renewal sets.
@@ -67,12 +67,12 @@ func DefaultFor(format string) Config {
 		return c
 	}
 	c.Format, c.Key, c.TTL, c.Sliding, c.User, c.Login = f.Name, f.Key, f.TTL, f.Sliding, f.User, f.Login
-	c.Sources, c.Identity = nil, nil
+	c.Sources, c.Identity = nil, make(map[string]string)
 	for _, name := range f.Cookies {
 		c.Sources = append(c.Sources, Source{Cookie: name})
 	}
 	if f.User != "" {
-		c.Identity = map[string]string{"X-User-Id": f.User}
+		c.Identity["X-User-Id"] = f.User
 	}
 	return c
 }

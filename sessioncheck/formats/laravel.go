@@ -71,7 +71,7 @@ func newEncrypted(secrets []string, cookie string) (Verifier, error) {
 		if text, ok := strings.CutPrefix(secret, "base64:"); ok {
 			var err error
 			if key, err = base64.StdEncoding.DecodeString(text); err != nil {
-				return nil, fmt.Errorf("is not valid base64 behind base64:")
+				return nil, fmt.Errorf("is not valid base64 behind its prefix")
 			}
 		}
 		if len(key) != 16 && len(key) != 32 {
