@@ -266,7 +266,7 @@ func (st *store) Update(key, cmd string, val rueidis.RedisMessage) int64 {
 			st.mem.current.Store(st)
 		}
 	}
-	if cmd == "GET" {
+	if cmd == "GET" || cmd == "HGETALL" {
 		if v := st.mem.newValue(st, key, val, pxat); v != nil {
 			st.mem.put(v)
 		}
@@ -292,11 +292,10 @@ func (m *memory) newValue(owner *store, key string, val rueidis.RedisMessage, px
 		}
 		return v
 	}
-	data, err := val.ToString()
-	if err != nil {
+	var err error
+	if v.data, v.exists, err = content(val); err != nil || !v.exists {
 		return nil
 	}
-	v.exists, v.data = true, data
 	if pxat > 0 {
 		v.expireAt = pxat
 		v.localUntil = min(pxat, local)

@@ -3,7 +3,6 @@ package sessioncheck
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,13 +91,8 @@ func New(cfg Config, store Store, log zerolog.Logger, opts ...Option) (*Checker,
 	}
 	c := &Checker{store: store, log: log, schema: newSchema(&cfg, o.fields), renewal: newRenewal(&cfg), watches: newWatches(o.staleness)}
 	c.users, c.probes = o.users, newProbeLimit()
-	for _, s := range cfg.lifecycleSources() {
-		if s.Header != "" {
-			c.sources = append(c.sources, source{header: true, name: strings.ToLower(s.Header)})
-		} else {
-			c.sources = append(c.sources, source{name: s.Cookie})
-		}
-	}
+	cfg.Sources = cfg.lifecycleSources()
+	c.sources = compileSources(&cfg)
 	c.scratch.New = func() any { return new(scratch) }
 	return c, nil
 }
@@ -150,6 +144,13 @@ func (c *Checker) lookup(ctx context.Context, key []byte, now time.Time) (r Resu
 	if s.malformed {
 		c.logMalformed(s, now)
 		return Result{Status: Absent, Reason: ReasonMalformed}, fromMemory
+	}
+	if s.guest {
+		return Result{Status: Absent, Reason: ReasonGuest}, fromMemory
+	}
+	if s.idleUntil != 0 && now.UnixMilli() >= s.idleUntil {
+		// To its framework it has ended, though Redis keeps it for a while.
+		return Result{Status: Absent, Reason: ReasonNotFound}, fromMemory
 	}
 	return Result{Status: Valid, Session: s}, fromMemory
 }
@@ -218,5 +219,5 @@ func (c *Checker) logMalformed(s *Session, now time.Time) {
 		return
 	}
 	c.log.Warn().Str("session", s.LogID()).Int("bytes", len(s.raw)).
-		Msg("a session in redis is no JSON object of at most 64 KiB in UTF-8: it counts as absent")
+		Msg("a session in redis is not " + c.schema.format.Stored + ": it counts as absent")
 }

@@ -1,14 +1,25 @@
 package sessioncheck
 
-import "time"
+import (
+	"time"
+
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
+)
 
 // Config holds the settings of the session check as a whole.
 type Config struct {
 	// Sources are the places of the session id in a request, in order; the first
 	// that is present is used.
 	Sources []Source `yaml:"sources"`
-	// Format names how the application writes its sessions. "json" is a JSON object.
+	// Format names how the application writes its sessions: one of formats.Names.
+	// "json" is a JSON object.
 	Format string `yaml:"format" env:"FORMAT"`
+	// Secrets are those of the application that prove that it made a cookie. Any of
+	// them counts, so that one can be changed.
+	Secrets []string `yaml:"secrets" env:"SECRETS" secret:"true"`
+	// Login lists session fields of which one must have a value, else the session is
+	// a guest's and counts as absent. Empty: every session counts.
+	Login []string `yaml:"login,one" env:"LOGIN"`
 	// Key is the Redis key of a session, with {id} in the place of its id.
 	Key string `yaml:"key" env:"KEY"`
 	// TTL is the lifetime that sliding renewal sets.
@@ -68,6 +79,8 @@ type ActiveUsers struct {
 type Source struct {
 	Header string `yaml:"header"`
 	Cookie string `yaml:"cookie"`
+	// Bearer is the token of "Authorization: Bearer".
+	Bearer bool `yaml:"bearer"`
 }
 
 // Default gives the settings that apply where the user sets none.
@@ -86,6 +99,25 @@ func Default() Config {
 		Cookie:          Cookie{Path: "/", SameSite: "lax", Secure: true},
 		ActiveUsers:     ActiveUsers{MaxID: 10_000_000},
 	}
+}
+
+// DefaultFor gives the settings that apply to a format where the user sets none; of
+// an unknown one those of json.
+func DefaultFor(format string) Config {
+	c := Default()
+	f := formats.Lookup(format)
+	if f == nil || format == c.Format {
+		return c
+	}
+	c.Format, c.Key, c.TTL, c.Sliding, c.User, c.Login = f.Name, f.Key, f.TTL, f.Sliding, f.User, f.Login
+	c.Sources, c.Identity = nil, make(map[string]string)
+	for _, name := range f.Cookies {
+		c.Sources = append(c.Sources, Source{Cookie: name})
+	}
+	if f.User != "" {
+		c.Identity["X-User-Id"] = f.User
+	}
+	return c
 }
 
 // Mode says whether a rule needs a session.

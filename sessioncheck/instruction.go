@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/dunglas/httpsfv"
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 // maxInstruction bounds the field in bytes: base64 of the largest session, and the rest.
-const maxInstruction = maxSessionBytes*4/3 + 4096
+const maxInstruction = formats.MaxBytes*4/3 + 4096
 
 // maxTTL bounds the lifetime that an instruction may ask for.
 const maxTTL = 400 * 24 * time.Hour
@@ -136,9 +137,9 @@ func userParam(v any) (any, bool) {
 func dataParam(v any) ([]byte, bool) {
 	switch v := v.(type) {
 	case []byte:
-		return v, decodeObject(string(v)) != nil
+		return v, formats.JSON(string(v)) != nil
 	case string:
-		return []byte(v), decodeObject(v) != nil
+		return []byte(v), formats.JSON(v) != nil
 	}
 	return nil, false
 }
@@ -152,7 +153,7 @@ func document(data []byte, user any, path string) ([]byte, error) {
 	if user == nil {
 		return data, nil
 	}
-	doc := decodeObject(string(data))
+	doc := formats.JSON(string(data))
 	at, names := doc, strings.Split(path, ".")
 	for _, name := range names[:len(names)-1] {
 		inner, ok := at[name].(map[string]any)
@@ -178,8 +179,8 @@ func document(data []byte, user any, path string) ([]byte, error) {
 	if err := enc.Encode(doc); err != nil {
 		return nil, err
 	}
-	if out.Len() > maxSessionBytes {
-		return nil, fmt.Errorf("makes a session of %d bytes: keep it under %d", out.Len(), maxSessionBytes)
+	if out.Len() > formats.MaxBytes {
+		return nil, fmt.Errorf("makes a session of %d bytes: keep it under %d", out.Len(), formats.MaxBytes)
 	}
 	return bytes.TrimRight(out.Bytes(), "\n"), nil
 }

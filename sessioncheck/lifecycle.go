@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/pillion-proxy/pillion/redisconn"
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 //go:embed scripts/rotate.lua
@@ -279,7 +280,7 @@ func (l *Lifecycle) destroyAll(ctx context.Context, in instruction, s *Session) 
 func (l *Lifecycle) sameUser(data []byte, s *Session) ([]byte, error) {
 	var user any
 	if l.schema.user >= 0 {
-		user = walk(decodeObject(s.raw), l.schema.paths[l.schema.user])
+		user = walk(formats.JSON(s.raw), l.schema.paths[l.schema.user])
 	}
 	if _, tells := scalar(user); !tells {
 		user = nil

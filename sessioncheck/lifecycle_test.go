@@ -143,13 +143,13 @@ func TestLifecycle(t *testing.T) {
 				t.Errorf("the id %q is not 256 bits", id)
 			}
 			f.want(f.check(id), Valid, ReasonNone, "42")
-			if got := f.get("session:"+id); got != `{"plan":"free","user_id":"42"}` {
+			if got := f.get("session:" + id); got != `{"plan":"free","user_id":"42"}` {
 				t.Errorf("the session is %s", got)
 			}
 			f.lifetime(id, time.Hour)
 
 			f.must(id, `update; data=`+b64(`{"plan":"pro"}`))
-			if got := f.get("session:"+id); got != `{"plan":"pro","user_id":"42"}` {
+			if got := f.get("session:" + id); got != `{"plan":"pro","user_id":"42"}` {
 				t.Errorf("the update made %s", got)
 			}
 			f.lifetime(id, time.Hour)

@@ -19,6 +19,8 @@ const (
 	ReasonAmbiguous
 	// ReasonNotFound: Redis has no such session.
 	ReasonNotFound
+	// ReasonGuest: nobody is logged in, by session.login.
+	ReasonGuest
 	// ReasonMalformed: what the application stored is no session.
 	ReasonMalformed
 	// ReasonUnavailable goes with Unknown.
@@ -41,6 +43,8 @@ func (r Reason) String() string {
 		return "ambiguous"
 	case ReasonNotFound:
 		return "not_found"
+	case ReasonGuest:
+		return "guest"
 	case ReasonMalformed:
 		return "malformed"
 	case ReasonUnavailable:
