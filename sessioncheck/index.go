@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -74,12 +75,19 @@ func (u *Users) limit() int {
 	return maxIndexed
 }
 
-// enter adds a session to its user's index, with the time of another one if that is
-// given, and ends the oldest ones that are too many. A session without a user has no
-// index.
-func (u *Users) enter(ctx context.Context, s *Session, timeOf string, ttl time.Duration) error {
+// enter adds a session to its user's index, and ends the oldest ones that are too many.
+// leaving is the session that this one is about to replace, if any: it does not count,
+// and a rotated one hands its age on. A session without a user has no index.
+func (u *Users) enter(ctx context.Context, s, leaving *Session, rotated bool, ttl time.Duration) error {
 	if s.User() == "" {
 		return nil
+	}
+	left, timeOf := "", ""
+	if leaving != nil && leaving.User() == s.User() {
+		left = leaving.id()
+	}
+	if rotated {
+		timeOf = left
 	}
 	key, id := u.indexKey(s.User()), s.id()
 	ttl = max(ttl+minIndexTTL, u.indexTTL(s, time.Now()))
@@ -89,11 +97,11 @@ func (u *Users) enter(ctx context.Context, s *Session, timeOf string, ttl time.D
 	if err != nil {
 		return err
 	}
-	if timeOf != "" {
-		n-- // the one that is about to leave
+	if left != "" {
+		n--
 	}
 	if n > int64(u.limit()) {
-		return u.trim(ctx, key, id)
+		return u.trim(ctx, key, id, left)
 	}
 	return nil
 }
@@ -122,13 +130,14 @@ func (u *Users) drop(ctx context.Context, key string, ids []string) error {
 }
 
 // trim ends the oldest sessions of an index that holds too many, but for keep. Those
-// that have ended already do not count, and leave. Two that trim at once end the same
-// ones, since both see the same order.
-func (u *Users) trim(ctx context.Context, key, keep string) error {
+// that have ended already do not count, and leave; nor does the one that is leaving. Two
+// that trim at once end the same ones, since both see the same order.
+func (u *Users) trim(ctx context.Context, key, keep, leaving string) error {
 	alive, err := u.members(ctx, key)
 	if err != nil {
 		return err
 	}
+	alive = slices.DeleteFunc(alive, func(m member) bool { return m.id == leaving })
 	var ids, keys []string
 	for _, m := range alive {
 		if len(alive)-len(ids) <= u.limit() {
@@ -319,7 +328,7 @@ func (u *Users) enterAll(ctx context.Context, batch []sight) error {
 			continue
 		}
 		s := sights[i].session
-		if err := u.trim(ctx, u.indexKey(s.User()), s.id()); err != nil {
+		if err := u.trim(ctx, u.indexKey(s.User()), s.id(), ""); err != nil {
 			return err
 		}
 	}

@@ -145,7 +145,7 @@ func (l *Lifecycle) write(ctx context.Context, s *Session, doc []byte, ttl time.
 	if err := l.set(ctx, s.key, doc, ttl, "NX"); err != nil {
 		return err
 	}
-	if err := l.users.enter(ctx, s, "", ttl); err != nil {
+	if err := l.users.enter(ctx, s, old, false, ttl); err != nil {
 		return err
 	}
 	return l.end(ctx, old)
@@ -190,7 +190,7 @@ func (l *Lifecycle) update(ctx context.Context, in instruction, s *Session) erro
 func (l *Lifecycle) rotate(ctx context.Context, in instruction, old *Session, now time.Time) ([]string, error) {
 	id := newID()
 	fresh, _ := l.schema.decode(l.schema.key(id), old.raw, time.UnixMilli(old.expireAt))
-	if err := l.users.enter(ctx, fresh, old.id(), in.ttl); err != nil {
+	if err := l.users.enter(ctx, fresh, old, true, in.ttl); err != nil {
 		return nil, err
 	}
 	move := l.move

@@ -143,13 +143,13 @@ func TestLifecycle(t *testing.T) {
 				t.Errorf("the id %q is not 256 bits", id)
 			}
 			f.want(f.check(id), Valid, ReasonNone, "42")
-			if got := f.get("session:"+id); got != `{"plan":"free","user_id":"42"}` {
+			if got := f.get("session:" + id); got != `{"plan":"free","user_id":"42"}` {
 				t.Errorf("the session is %s", got)
 			}
 			f.lifetime(id, time.Hour)
 
 			f.must(id, `update; data=`+b64(`{"plan":"pro"}`))
-			if got := f.get("session:"+id); got != `{"plan":"pro","user_id":"42"}` {
+			if got := f.get("session:" + id); got != `{"plan":"pro","user_id":"42"}` {
 				t.Errorf("the update made %s", got)
 			}
 			f.lifetime(id, time.Hour)
@@ -312,6 +312,10 @@ func TestMaxPerUser(t *testing.T) {
 	}
 	rotated := f.must(ids[0], `rotate`) // it keeps its age, and ends nobody's session
 	for _, id := range []string{rotated, ids[2], ids[3]} {
+		f.want(f.check(id), Valid, ReasonNone, "42")
+	}
+	again := f.must(ids[3], `create; user="42"`) // it takes the place of the request's own
+	for _, id := range []string{rotated, ids[2], again} {
 		f.want(f.check(id), Valid, ReasonNone, "42")
 	}
 	f.must("", `create; user="42"`)
