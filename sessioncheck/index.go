@@ -156,25 +156,47 @@ func (u *Users) trim(ctx context.Context, key, keep, leaving string) error {
 // members gives the sessions of an index that exist, oldest first, and removes the
 // others from it.
 func (u *Users) members(ctx context.Context, key string) ([]member, error) {
-	c := u.redis.Client()
-	if c == nil {
-		return nil, errNotConnected
+	type found struct {
+		alive []member
+		gone  []string
 	}
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
+	out, err := ask(ctx, u.redis, func(ctx context.Context, c rueidis.Client) (f found, err error) {
+		f.alive, f.gone, err = u.readMembers(ctx, c, key)
+		return f, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.alive, u.drop(ctx, key, out.gone)
+}
+
+// ask runs fn within the Redis timeout: a request waits for its answer.
+func ask[T any](ctx context.Context, r Redis, fn func(context.Context, rueidis.Client) (T, error)) (out T, err error) {
+	answer := make(chan T, 1) // fn may go on when nobody waits any more
+	_, err = r.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		v, err := fn(ctx, c)
+		answer <- v
+		return 0, err
+	})
+	if err != nil {
+		return out, err
+	}
+	return <-answer, nil
+}
+
+func (u *Users) readMembers(ctx context.Context, c rueidis.Client, key string) (alive []member, gone []string, err error) {
 	scores, err := c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build()).AsZScores()
 	if err != nil || len(scores) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	cmds := make(rueidis.Commands, len(scores))
 	for i, z := range scores {
 		cmds[i] = c.B().Pttl().Key(u.schema.key(z.Member)).Build()
 	}
-	alive, gone := make([]member, 0, len(scores)), []string(nil)
 	for i, r := range c.DoMulti(ctx, cmds...) {
 		left, err := r.AsInt64()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if left == -2 {
 			gone = append(gone, scores[i].Member)
@@ -182,7 +204,7 @@ func (u *Users) members(ctx context.Context, key string) ([]member, error) {
 		}
 		alive = append(alive, member{scores[i].Member, time.UnixMilli(int64(scores[i].Score)), left})
 	}
-	return alive, u.drop(ctx, key, gone)
+	return alive, gone, nil
 }
 
 // List gives the sessions of a user that the index knows, oldest first.
@@ -210,13 +232,9 @@ func (u *Users) List(ctx context.Context, user string) ([]SessionInfo, error) {
 // gives how many there were.
 func (u *Users) EndAll(ctx context.Context, user string) (int, error) {
 	key := u.indexKey(user)
-	c := u.redis.Client()
-	if c == nil {
-		return 0, errNotConnected
-	}
-	read, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	ids, err := c.Do(read, c.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+	ids, err := ask(ctx, u.redis, func(ctx context.Context, c rueidis.Client) ([]string, error) {
+		return c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -303,8 +321,7 @@ func putBack[K comparable, V any](u *Users, into *map[K]V, from map[K]V) {
 // enterAll is enter for many sessions.
 func (u *Users) enterAll(ctx context.Context, batch []sight) error {
 	sights := append([]sight(nil), batch...) // the call may outlive its caller's wait
-	counts := make(chan []int64, 1)
-	_, err := u.redis.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+	counts, err := ask(ctx, u.redis, func(ctx context.Context, c rueidis.Client) ([]int64, error) {
 		cmds := make(rueidis.Commands, len(sights))
 		for i, s := range sights {
 			cmds[i] = indexCommand(c, u.indexKey(s.session.User()), s.session.id(), "", s.ttl)
@@ -313,17 +330,16 @@ func (u *Users) enterAll(ctx context.Context, batch []sight) error {
 		for i, r := range c.DoMulti(ctx, cmds...) {
 			n, err := r.AsInt64()
 			if err != nil {
-				return 0, fmt.Errorf("index of sessions: %w", err)
+				return nil, fmt.Errorf("index of sessions: %w", err)
 			}
 			out[i] = n
 		}
-		counts <- out
-		return 0, nil
+		return out, nil
 	})
 	if err != nil {
 		return err
 	}
-	for i, n := range <-counts {
+	for i, n := range counts {
 		if n <= int64(u.limit()) {
 			continue
 		}
