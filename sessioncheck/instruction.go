@@ -143,34 +143,27 @@ func dataParam(v any) ([]byte, bool) {
 	return nil, false
 }
 
-// document gives the session to write: data, with the user at the path of session.user.
-// A user that data names otherwise is refused, since one of the two is a mistake.
-func document(data []byte, user any, path string) ([]byte, error) {
+// ttlField is the member of a session that holds the lifetime that it was given, in
+// seconds: renewal sets that, and not session.ttl.
+const ttlField = "pillion_ttl"
+
+// document gives the session to write: data, with the user at the path of session.user,
+// and with a lifetime of its own if that is not 0.
+func document(data []byte, user any, path string, ttl time.Duration) ([]byte, error) {
 	if len(data) == 0 {
 		data = []byte("{}")
 	}
-	if user == nil {
+	if user == nil && ttl == 0 {
 		return data, nil
 	}
 	doc := decodeObject(string(data))
-	at, names := doc, strings.Split(path, ".")
-	for _, name := range names[:len(names)-1] {
-		inner, ok := at[name].(map[string]any)
-		if !ok {
-			if at[name] != nil {
-				return nil, fmt.Errorf("has data in which %q is no object, so it cannot hold %s", name, path)
-			}
-			inner = map[string]any{}
-			at[name] = inner
+	if user != nil {
+		if err := setUser(doc, user, path); err != nil {
+			return nil, err
 		}
-		at = inner
 	}
-	last := names[len(names)-1]
-	if old := at[last]; old != nil && fmt.Sprint(old) != fmt.Sprint(user) {
-		return nil, fmt.Errorf("has one user in user and another in data, at %s", path)
-	}
-	if at[last] == nil {
-		at[last] = user
+	if ttl > 0 {
+		doc[ttlField] = int64(ttl / time.Second)
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
@@ -182,6 +175,44 @@ func document(data []byte, user any, path string) ([]byte, error) {
 		return nil, fmt.Errorf("makes a session of %d bytes: keep it under %d", out.Len(), maxSessionBytes)
 	}
 	return bytes.TrimRight(out.Bytes(), "\n"), nil
+}
+
+// setUser writes the user into a session. One that its data names otherwise is refused,
+// since one of the two is a mistake.
+func setUser(doc map[string]any, user any, path string) error {
+	at, names := doc, strings.Split(path, ".")
+	for _, name := range names[:len(names)-1] {
+		inner, ok := at[name].(map[string]any)
+		if !ok {
+			if at[name] != nil {
+				return fmt.Errorf("has data in which %q is no object, so it cannot hold %s", name, path)
+			}
+			inner = map[string]any{}
+			at[name] = inner
+		}
+		at = inner
+	}
+	last := names[len(names)-1]
+	if old := at[last]; old != nil && fmt.Sprint(old) != fmt.Sprint(user) {
+		return fmt.Errorf("has one user in user and another in data, at %s", path)
+	}
+	if at[last] == nil {
+		at[last] = user
+	}
+	return nil
+}
+
+// ownTTL gives the lifetime that a session was given; 0 for none.
+func ownTTL(doc map[string]any) time.Duration {
+	n, ok := doc[ttlField].(json.Number)
+	if !ok {
+		return 0
+	}
+	seconds, err := n.Int64()
+	if err != nil || seconds <= 0 || seconds > int64(maxTTL/time.Second) {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // expiresIn gives the lifetime in whole milliseconds, at least one.

@@ -64,19 +64,22 @@ func TestDocument(t *testing.T) {
 		data, path string
 		user       any
 		want, bad  string
+		ttl        time.Duration
 	}{
-		{``, "user_id", nil, `{}`, ""},
-		{`{"a": 1}`, "user_id", nil, `{"a": 1}`, ""},
-		{`{"a":12345678901234567890}`, "user_id", "42", `{"a":12345678901234567890,"user_id":"42"}`, ""},
-		{`{"a":"<&>"}`, "user_id", "é", `{"a":"<&>","user_id":"é"}`, ""},
-		{``, "user.id", "42", `{"user":{"id":"42"}}`, ""},
-		{`{"user":{"n":1}}`, "user.id", "42", `{"user":{"id":"42","n":1}}`, ""},
-		{`{"user_id":42}`, "user_id", "42", `{"user_id":42}`, ""},
-		{`{"user_id":43}`, "user_id", "42", "", "one user in user and another in data"},
-		{`{"user":1}`, "user.id", "42", "", "is no object"},
-		{`{"a":"` + strings.Repeat("x", maxSessionBytes-20) + `"}`, "user_id", "a-long-name-of-a-user", "", "keep it under"},
+		{``, "user_id", nil, `{"pillion_ttl":60}`, "", time.Minute},
+		{`{"pillion_ttl":9}`, "user_id", "42", `{"pillion_ttl":60,"user_id":"42"}`, "", time.Minute},
+		{``, "user_id", nil, `{}`, "", 0},
+		{`{"a": 1}`, "user_id", nil, `{"a": 1}`, "", 0},
+		{`{"a":12345678901234567890}`, "user_id", "42", `{"a":12345678901234567890,"user_id":"42"}`, "", 0},
+		{`{"a":"<&>"}`, "user_id", "é", `{"a":"<&>","user_id":"é"}`, "", 0},
+		{``, "user.id", "42", `{"user":{"id":"42"}}`, "", 0},
+		{`{"user":{"n":1}}`, "user.id", "42", `{"user":{"id":"42","n":1}}`, "", 0},
+		{`{"user_id":42}`, "user_id", "42", `{"user_id":42}`, "", 0},
+		{`{"user_id":43}`, "user_id", "42", "", "one user in user and another in data", 0},
+		{`{"user":1}`, "user.id", "42", "", "is no object", 0},
+		{`{"a":"` + strings.Repeat("x", maxSessionBytes-20) + `"}`, "user_id", "a-long-name-of-a-user", "", "keep it under", 0},
 	} {
-		got, err := document([]byte(c.data), c.user, c.path)
+		got, err := document([]byte(c.data), c.user, c.path, c.ttl)
 		if c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad)) || c.bad == "" && (err != nil || string(got) != c.want) {
 			t.Errorf("%.60s with %v at %s gives %.80s, %v", c.data, c.user, c.path, got, err)
 		}
@@ -98,7 +101,7 @@ func FuzzInstruction(f *testing.F) {
 		if !in.verb.known() || in.ttl < 0 || in.ttl > maxTTL {
 			t.Fatalf("%q gives %+v", line, in)
 		}
-		doc, err := document(in.data, in.user, cfg.User)
+		doc, err := document(in.data, in.user, cfg.User, in.ttl)
 		if err != nil {
 			return
 		}

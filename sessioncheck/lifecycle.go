@@ -102,8 +102,11 @@ func (l *Lifecycle) Apply(ctx context.Context, lines []string, current Result, n
 	if s == nil {
 		return nil, ErrNoSession
 	}
+	if in.data == nil && in.ttl > 0 { // it is in the session too
+		in.data = []byte(s.raw)
+	}
 	if in.data != nil {
-		if in.data, err = l.sameUser(in.data, s); err != nil {
+		if in.data, err = l.sameUser(in, s); err != nil {
 			return nil, &InstructionError{err}
 		}
 	}
@@ -117,7 +120,7 @@ func (l *Lifecycle) Apply(ctx context.Context, lines []string, current Result, n
 // from before the log-in, which somebody else may have planted, is worth nothing after
 // it.
 func (l *Lifecycle) create(ctx context.Context, in instruction, old *Session) ([]string, error) {
-	doc, err := document(in.data, in.user, l.cfg.User)
+	doc, err := document(in.data, in.user, l.cfg.User, in.ttl)
 	if err != nil {
 		return nil, &InstructionError{err}
 	}
@@ -274,9 +277,9 @@ func (l *Lifecycle) destroyAll(ctx context.Context, in instruction, s *Session) 
 	return l.destroy(ctx, s) // also when it is not in the index
 }
 
-// sameUser gives data with the user that the session has. A change of the user is a
-// new log-in: that is what create is for.
-func (l *Lifecycle) sameUser(data []byte, s *Session) ([]byte, error) {
+// sameUser gives data with the user that the session has, and with its lifetime unless it
+// gets another. A change of the user is a new log-in: that is what create is for.
+func (l *Lifecycle) sameUser(in instruction, s *Session) ([]byte, error) {
 	var user any
 	if l.schema.user >= 0 {
 		user = walk(decodeObject(s.raw), l.schema.paths[l.schema.user])
@@ -284,7 +287,11 @@ func (l *Lifecycle) sameUser(data []byte, s *Session) ([]byte, error) {
 	if _, tells := scalar(user); !tells {
 		user = nil
 	}
-	out, err := document(data, user, l.cfg.User)
+	ttl := in.ttl
+	if ttl == 0 {
+		ttl = s.ttl
+	}
+	out, err := document(in.data, user, l.cfg.User, ttl)
 	if err != nil {
 		return nil, err
 	}

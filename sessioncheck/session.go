@@ -28,7 +28,8 @@ type Session struct {
 	userKey    string  // "u" and the user, or sessionKey
 	values     []value // as in schema.paths
 	identity   []byte
-	expireAt   int64 // Unix milliseconds; 0: no expiry
+	expireAt   int64         // Unix milliseconds; 0: no expiry
+	ttl        time.Duration // that renewal sets; 0: session.ttl
 	malformed  bool
 	renewing   atomic.Bool
 	sighted    atomic.Int32 // the day on which it was reported as seen; see Users
@@ -145,6 +146,7 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 		s.malformed = true
 		return s, 0
 	}
+	s.ttl = ownTTL(doc)
 	for i, path := range sc.paths {
 		s.values[i] = fieldValue(doc, path)
 	}
