@@ -12,11 +12,17 @@ import (
 	"github.com/dunglas/httpsfv"
 )
 
+// maxWritten bounds a session that is written, so that it can be read.
+const maxWritten = 64 << 10
+
 // maxInstruction bounds the field in bytes: base64 of the largest session, and the rest.
-const maxInstruction = maxSessionBytes*4/3 + 4096
+const maxInstruction = maxWritten*4/3 + 4096
 
 // maxTTL bounds the lifetime that an instruction may ask for.
 const maxTTL = 400 * 24 * time.Hour
+
+// jsonObject reads a session as the check reads it: nil for what is none.
+func jsonObject(text string) map[string]any { return decodeObject(text) }
 
 // verb is what an instruction asks for.
 type verb string
@@ -136,9 +142,9 @@ func userParam(v any) (any, bool) {
 func dataParam(v any) ([]byte, bool) {
 	switch v := v.(type) {
 	case []byte:
-		return v, decodeObject(string(v)) != nil
+		return v, jsonObject(string(v)) != nil
 	case string:
-		return []byte(v), decodeObject(v) != nil
+		return []byte(v), jsonObject(v) != nil
 	}
 	return nil, false
 }
@@ -156,7 +162,7 @@ func document(data []byte, user any, path string, ttl time.Duration) ([]byte, er
 	if user == nil && ttl == 0 {
 		return data, nil
 	}
-	doc := decodeObject(string(data))
+	doc := jsonObject(string(data))
 	if user != nil {
 		if err := setUser(doc, user, path); err != nil {
 			return nil, err
@@ -171,8 +177,8 @@ func document(data []byte, user any, path string, ttl time.Duration) ([]byte, er
 	if err := enc.Encode(doc); err != nil {
 		return nil, err
 	}
-	if out.Len() > maxSessionBytes {
-		return nil, fmt.Errorf("makes a session of %d bytes: keep it under %d", out.Len(), maxSessionBytes)
+	if out.Len() > maxWritten {
+		return nil, fmt.Errorf("makes a session of %d bytes: keep it under %d", out.Len(), maxWritten)
 	}
 	return bytes.TrimRight(out.Bytes(), "\n"), nil
 }

@@ -10,7 +10,7 @@ import (
 func b64(text string) string { return ":" + base64.StdEncoding.EncodeToString([]byte(text)) + ":" }
 
 func TestInstruction(t *testing.T) {
-	huge := `{"a":"` + strings.Repeat("x", maxSessionBytes) + `"}`
+	huge := `{"a":"` + strings.Repeat("x", maxWritten) + `"}`
 	for _, c := range []struct {
 		lines []string
 		want  instruction
@@ -46,7 +46,7 @@ func TestInstruction(t *testing.T) {
 		{lines: []string{`create;data=` + b64(`{"a":1}{}`)}, bad: "a data that is not valid"},
 		{lines: []string{`create;data=` + b64("{\"a\":\"\xff\"}")}, bad: "a data that is not valid"},
 		{lines: []string{`create;data=` + b64(huge)}, bad: "a data that is not valid"},
-		{lines: []string{`create;data=` + b64(huge+strings.Repeat(" ", maxSessionBytes))}, bad: "bytes long"},
+		{lines: []string{`create;data=` + b64(huge+strings.Repeat(" ", maxWritten))}, bad: "bytes long"},
 	} {
 		got, err := parseInstruction(c.lines)
 		switch {
@@ -77,7 +77,7 @@ func TestDocument(t *testing.T) {
 		{`{"user_id":42}`, "user_id", "42", `{"user_id":42}`, "", 0},
 		{`{"user_id":43}`, "user_id", "42", "", "one user in user and another in data", 0},
 		{`{"user":1}`, "user.id", "42", "", "is no object", 0},
-		{`{"a":"` + strings.Repeat("x", maxSessionBytes-20) + `"}`, "user_id", "a-long-name-of-a-user", "", "keep it under", 0},
+		{`{"a":"` + strings.Repeat("x", maxWritten-20) + `"}`, "user_id", "a-long-name-of-a-user", "", "keep it under", 0},
 	} {
 		got, err := document([]byte(c.data), c.user, c.path, c.ttl)
 		if c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad)) || c.bad == "" && (err != nil || string(got) != c.want) {

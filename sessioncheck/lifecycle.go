@@ -282,7 +282,7 @@ func (l *Lifecycle) destroyAll(ctx context.Context, in instruction, s *Session) 
 func (l *Lifecycle) sameUser(in instruction, s *Session) ([]byte, error) {
 	var user any
 	if l.schema.user >= 0 {
-		user = walk(decodeObject(s.raw), l.schema.paths[l.schema.user])
+		user = walk(jsonObject(s.raw), l.schema.paths[l.schema.user])
 	}
 	if _, tells := scalar(user); !tells {
 		user = nil
