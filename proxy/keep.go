@@ -64,6 +64,9 @@ func (x *exchange) notKept(c *candidate, d *cache.Decision) {
 		x.h.passes.add(x.hash, x.now)
 		status.Detail = string(d.Reason)
 	}
+	if x.lifecycle {
+		status.Detail = detailLifecycle
+	}
 	x.endFlight(nil)
 	x.h.giveBack(c.lease)
 	x.addStatus(status)

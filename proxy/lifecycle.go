@@ -11,6 +11,9 @@ import (
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
 
+// detailLifecycle says why a response that is about its client's session is not stored.
+const detailLifecycle = "session-lifecycle"
+
 // takeLifecycle carries out what the application's response says about the session, if
 // anything, before the response goes on. It is false when the request was answered
 // otherwise: a response that tells of a session which is not written must not be seen.
@@ -30,6 +33,9 @@ func (x *exchange) takeLifecycle() bool {
 		// Nobody waits for this answer who could be given a cookie.
 		x.h.log.Warn().Bytes("path", x.path).Msg("a response that was fetched in the background has a session lifecycle field, which is ignored: cache no response that has one")
 		return true
+	}
+	if c, ok := x.ctx.Response.BodyStream().(*call); ok {
+		c.life.over() // the answer that ends a session must not be cut short by its end
 	}
 	cookies, err := l.Apply(context.Background(), lines, x.currentSession(), time.Now())
 	if err != nil {

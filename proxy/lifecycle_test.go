@@ -201,3 +201,47 @@ func TestLifecycleWithStale(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswerOutlivesItsSession: the response by which a session ends is passed on to its
+// end, while another one that depends on that session is cut.
+func TestAnswerOutlivesItsSession(t *testing.T) {
+	release := make(chan struct{})
+	r := lifeRig(t, func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		if q.URL.Path == "/last" {
+			w.Header().Set("Pillion-Session", "destroy")
+		}
+		_, _ = io.WriteString(w, "one")
+		w.(http.Flusher).Flush()
+		select {
+		case <-release:
+			_, _ = io.WriteString(w, "two")
+		case <-q.Context().Done():
+		}
+	})
+	_, err := r.other.Do(context.Background(), r.other.B().Set().Key("session:s1").Value(`{"user_id":1}`).Build()).ToMessage()
+	must(t, err)
+	open := func(path string) *http.Response {
+		t.Helper()
+		req, err := http.NewRequest("GET", "http://"+r.pods[0].addr+path, nil)
+		must(t, err)
+		req.Header.Set("X-Session-ID", "s1")
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		if resp.StatusCode != 200 {
+			t.Fatalf("%s: %d", path, resp.StatusCode)
+		}
+		return resp
+	}
+	other := open("/events")
+	defer other.Body.Close()
+	last := open("/last")
+	defer last.Body.Close()
+	if text, err := io.ReadAll(other.Body); err == nil {
+		t.Errorf("a stream of the session that has ended was not cut: %q", text)
+	}
+	close(release)
+	if text, err := io.ReadAll(last.Body); err != nil || string(text) != "onetwo" {
+		t.Errorf("the answer that ended the session: %q, %v", text, err)
+	}
+}

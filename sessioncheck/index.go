@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -74,12 +75,19 @@ func (u *Users) limit() int {
 	return maxIndexed
 }
 
-// enter adds a session to its user's index, with the time of another one if that is
-// given, and ends the oldest ones that are too many. A session without a user has no
-// index.
-func (u *Users) enter(ctx context.Context, s *Session, timeOf string, ttl time.Duration) error {
+// enter adds a session to its user's index, and ends the oldest ones that are too many.
+// leaving is the session that this one is about to replace, if any: it does not count,
+// and a rotated one hands its age on. A session without a user has no index.
+func (u *Users) enter(ctx context.Context, s, leaving *Session, rotated bool, ttl time.Duration) error {
 	if s.User() == "" {
 		return nil
+	}
+	left, timeOf := "", ""
+	if leaving != nil && leaving.User() == s.User() {
+		left = leaving.id()
+	}
+	if rotated {
+		timeOf = left
 	}
 	key, id := u.indexKey(s.User()), s.id()
 	ttl = max(ttl+minIndexTTL, u.indexTTL(s, time.Now()))
@@ -89,11 +97,11 @@ func (u *Users) enter(ctx context.Context, s *Session, timeOf string, ttl time.D
 	if err != nil {
 		return err
 	}
-	if timeOf != "" {
-		n-- // the one that is about to leave
+	if left != "" {
+		n--
 	}
 	if n > int64(u.limit()) {
-		return u.trim(ctx, key, id)
+		return u.trim(ctx, key, id, left)
 	}
 	return nil
 }
@@ -122,13 +130,14 @@ func (u *Users) drop(ctx context.Context, key string, ids []string) error {
 }
 
 // trim ends the oldest sessions of an index that holds too many, but for keep. Those
-// that have ended already do not count, and leave. Two that trim at once end the same
-// ones, since both see the same order.
-func (u *Users) trim(ctx context.Context, key, keep string) error {
+// that have ended already do not count, and leave; nor does the one that is leaving. Two
+// that trim at once end the same ones, since both see the same order.
+func (u *Users) trim(ctx context.Context, key, keep, leaving string) error {
 	alive, err := u.members(ctx, key)
 	if err != nil {
 		return err
 	}
+	alive = slices.DeleteFunc(alive, func(m member) bool { return m.id == leaving })
 	var ids, keys []string
 	for _, m := range alive {
 		if len(alive)-len(ids) <= u.limit() {
@@ -147,25 +156,47 @@ func (u *Users) trim(ctx context.Context, key, keep string) error {
 // members gives the sessions of an index that exist, oldest first, and removes the
 // others from it.
 func (u *Users) members(ctx context.Context, key string) ([]member, error) {
-	c := u.redis.Client()
-	if c == nil {
-		return nil, errNotConnected
+	type found struct {
+		alive []member
+		gone  []string
 	}
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
+	out, err := ask(ctx, u.redis, func(ctx context.Context, c rueidis.Client) (f found, err error) {
+		f.alive, f.gone, err = u.readMembers(ctx, c, key)
+		return f, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.alive, u.drop(ctx, key, out.gone)
+}
+
+// ask runs fn within the Redis timeout: a request waits for its answer.
+func ask[T any](ctx context.Context, r Redis, fn func(context.Context, rueidis.Client) (T, error)) (out T, err error) {
+	answer := make(chan T, 1) // fn may go on when nobody waits any more
+	_, err = r.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		v, err := fn(ctx, c)
+		answer <- v
+		return 0, err
+	})
+	if err != nil {
+		return out, err
+	}
+	return <-answer, nil
+}
+
+func (u *Users) readMembers(ctx context.Context, c rueidis.Client, key string) (alive []member, gone []string, err error) {
 	scores, err := c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build()).AsZScores()
 	if err != nil || len(scores) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	cmds := make(rueidis.Commands, len(scores))
 	for i, z := range scores {
 		cmds[i] = c.B().Pttl().Key(u.schema.key(z.Member)).Build()
 	}
-	alive, gone := make([]member, 0, len(scores)), []string(nil)
 	for i, r := range c.DoMulti(ctx, cmds...) {
 		left, err := r.AsInt64()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if left == -2 {
 			gone = append(gone, scores[i].Member)
@@ -173,7 +204,7 @@ func (u *Users) members(ctx context.Context, key string) ([]member, error) {
 		}
 		alive = append(alive, member{scores[i].Member, time.UnixMilli(int64(scores[i].Score)), left})
 	}
-	return alive, u.drop(ctx, key, gone)
+	return alive, gone, nil
 }
 
 // List gives the sessions of a user that the index knows, oldest first.
@@ -201,13 +232,9 @@ func (u *Users) List(ctx context.Context, user string) ([]SessionInfo, error) {
 // gives how many there were.
 func (u *Users) EndAll(ctx context.Context, user string) (int, error) {
 	key := u.indexKey(user)
-	c := u.redis.Client()
-	if c == nil {
-		return 0, errNotConnected
-	}
-	read, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	ids, err := c.Do(read, c.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+	ids, err := ask(ctx, u.redis, func(ctx context.Context, c rueidis.Client) ([]string, error) {
+		return c.Do(ctx, c.B().Zrange().Key(key).Min("0").Max("-1").Build()).AsStrSlice()
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -294,8 +321,7 @@ func putBack[K comparable, V any](u *Users, into *map[K]V, from map[K]V) {
 // enterAll is enter for many sessions.
 func (u *Users) enterAll(ctx context.Context, batch []sight) error {
 	sights := append([]sight(nil), batch...) // the call may outlive its caller's wait
-	counts := make(chan []int64, 1)
-	_, err := u.redis.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+	counts, err := ask(ctx, u.redis, func(ctx context.Context, c rueidis.Client) ([]int64, error) {
 		cmds := make(rueidis.Commands, len(sights))
 		for i, s := range sights {
 			cmds[i] = indexCommand(c, u.indexKey(s.session.User()), s.session.id(), "", s.ttl)
@@ -304,22 +330,21 @@ func (u *Users) enterAll(ctx context.Context, batch []sight) error {
 		for i, r := range c.DoMulti(ctx, cmds...) {
 			n, err := r.AsInt64()
 			if err != nil {
-				return 0, fmt.Errorf("index of sessions: %w", err)
+				return nil, fmt.Errorf("index of sessions: %w", err)
 			}
 			out[i] = n
 		}
-		counts <- out
-		return 0, nil
+		return out, nil
 	})
 	if err != nil {
 		return err
 	}
-	for i, n := range <-counts {
+	for i, n := range counts {
 		if n <= int64(u.limit()) {
 			continue
 		}
 		s := sights[i].session
-		if err := u.trim(ctx, u.indexKey(s.User()), s.id()); err != nil {
+		if err := u.trim(ctx, u.indexKey(s.User()), s.id(), ""); err != nil {
 			return err
 		}
 	}

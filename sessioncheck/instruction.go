@@ -10,14 +10,21 @@ import (
 	"time"
 
 	"github.com/dunglas/httpsfv"
+
 	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
+// maxWritten bounds a session that is written, so that it can be read.
+const maxWritten = formats.MaxBytes
+
 // maxInstruction bounds the field in bytes: base64 of the largest session, and the rest.
-const maxInstruction = formats.MaxBytes*4/3 + 4096
+const maxInstruction = maxWritten*4/3 + 4096
 
 // maxTTL bounds the lifetime that an instruction may ask for.
 const maxTTL = 400 * 24 * time.Hour
+
+// jsonObject reads a session as the check reads it: nil for what is none.
+func jsonObject(text string) map[string]any { return formats.JSON(text) }
 
 // verb is what an instruction asks for.
 type verb string
@@ -137,29 +144,56 @@ func userParam(v any) (any, bool) {
 func dataParam(v any) ([]byte, bool) {
 	switch v := v.(type) {
 	case []byte:
-		return v, formats.JSON(string(v)) != nil
+		return v, jsonObject(string(v)) != nil
 	case string:
-		return []byte(v), formats.JSON(v) != nil
+		return []byte(v), jsonObject(v) != nil
 	}
 	return nil, false
 }
 
-// document gives the session to write: data, with the user at the path of session.user.
-// A user that data names otherwise is refused, since one of the two is a mistake.
-func document(data []byte, user any, path string) ([]byte, error) {
+// ttlField is the member of a session that holds the lifetime that it was given, in
+// seconds: renewal sets that, and not session.ttl.
+const ttlField = "pillion_ttl"
+
+// document gives the session to write: data, with the user at the path of session.user,
+// and with a lifetime of its own if that is not 0.
+func document(data []byte, user any, path string, ttl time.Duration) ([]byte, error) {
 	if len(data) == 0 {
 		data = []byte("{}")
 	}
-	if user == nil {
+	if user == nil && ttl == 0 {
 		return data, nil
 	}
-	doc := formats.JSON(string(data))
+	doc := jsonObject(string(data))
+	if user != nil {
+		if err := setUser(doc, user, path); err != nil {
+			return nil, err
+		}
+	}
+	if ttl > 0 {
+		doc[ttlField] = int64(ttl / time.Second)
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(doc); err != nil {
+		return nil, err
+	}
+	if out.Len() > maxWritten {
+		return nil, fmt.Errorf("makes a session of %d bytes: keep it under %d", out.Len(), maxWritten)
+	}
+	return bytes.TrimRight(out.Bytes(), "\n"), nil
+}
+
+// setUser writes the user into a session. One that its data names otherwise is refused,
+// since one of the two is a mistake.
+func setUser(doc map[string]any, user any, path string) error {
 	at, names := doc, strings.Split(path, ".")
 	for _, name := range names[:len(names)-1] {
 		inner, ok := at[name].(map[string]any)
 		if !ok {
 			if at[name] != nil {
-				return nil, fmt.Errorf("has data in which %q is no object, so it cannot hold %s", name, path)
+				return fmt.Errorf("has data in which %q is no object, so it cannot hold %s", name, path)
 			}
 			inner = map[string]any{}
 			at[name] = inner
@@ -168,21 +202,25 @@ func document(data []byte, user any, path string) ([]byte, error) {
 	}
 	last := names[len(names)-1]
 	if old := at[last]; old != nil && fmt.Sprint(old) != fmt.Sprint(user) {
-		return nil, fmt.Errorf("has one user in user and another in data, at %s", path)
+		return fmt.Errorf("has one user in user and another in data, at %s", path)
 	}
 	if at[last] == nil {
 		at[last] = user
 	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(doc); err != nil {
-		return nil, err
+	return nil
+}
+
+// ownTTL gives the lifetime that a session was given; 0 for none.
+func ownTTL(doc map[string]any) time.Duration {
+	n, ok := doc[ttlField].(json.Number)
+	if !ok {
+		return 0
 	}
-	if out.Len() > formats.MaxBytes {
-		return nil, fmt.Errorf("makes a session of %d bytes: keep it under %d", out.Len(), formats.MaxBytes)
+	seconds, err := n.Int64()
+	if err != nil || seconds <= 0 || seconds > int64(maxTTL/time.Second) {
+		return 0
 	}
-	return bytes.TrimRight(out.Bytes(), "\n"), nil
+	return time.Duration(seconds) * time.Second
 }
 
 // expiresIn gives the lifetime in whole milliseconds, at least one.

@@ -5,14 +5,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 func b64(text string) string { return ":" + base64.StdEncoding.EncodeToString([]byte(text)) + ":" }
 
 func TestInstruction(t *testing.T) {
-	huge := `{"a":"` + strings.Repeat("x", formats.MaxBytes) + `"}`
+	huge := `{"a":"` + strings.Repeat("x", maxWritten) + `"}`
 	for _, c := range []struct {
 		lines []string
 		want  instruction
@@ -48,7 +46,7 @@ func TestInstruction(t *testing.T) {
 		{lines: []string{`create;data=` + b64(`{"a":1}{}`)}, bad: "a data that is not valid"},
 		{lines: []string{`create;data=` + b64("{\"a\":\"\xff\"}")}, bad: "a data that is not valid"},
 		{lines: []string{`create;data=` + b64(huge)}, bad: "a data that is not valid"},
-		{lines: []string{`create;data=` + b64(huge+strings.Repeat(" ", formats.MaxBytes))}, bad: "bytes long"},
+		{lines: []string{`create;data=` + b64(huge+strings.Repeat(" ", maxWritten))}, bad: "bytes long"},
 	} {
 		got, err := parseInstruction(c.lines)
 		switch {
@@ -66,19 +64,22 @@ func TestDocument(t *testing.T) {
 		data, path string
 		user       any
 		want, bad  string
+		ttl        time.Duration
 	}{
-		{``, "user_id", nil, `{}`, ""},
-		{`{"a": 1}`, "user_id", nil, `{"a": 1}`, ""},
-		{`{"a":12345678901234567890}`, "user_id", "42", `{"a":12345678901234567890,"user_id":"42"}`, ""},
-		{`{"a":"<&>"}`, "user_id", "é", `{"a":"<&>","user_id":"é"}`, ""},
-		{``, "user.id", "42", `{"user":{"id":"42"}}`, ""},
-		{`{"user":{"n":1}}`, "user.id", "42", `{"user":{"id":"42","n":1}}`, ""},
-		{`{"user_id":42}`, "user_id", "42", `{"user_id":42}`, ""},
-		{`{"user_id":43}`, "user_id", "42", "", "one user in user and another in data"},
-		{`{"user":1}`, "user.id", "42", "", "is no object"},
-		{`{"a":"` + strings.Repeat("x", formats.MaxBytes-20) + `"}`, "user_id", "a-long-name-of-a-user", "", "keep it under"},
+		{``, "user_id", nil, `{"pillion_ttl":60}`, "", time.Minute},
+		{`{"pillion_ttl":9}`, "user_id", "42", `{"pillion_ttl":60,"user_id":"42"}`, "", time.Minute},
+		{``, "user_id", nil, `{}`, "", 0},
+		{`{"a": 1}`, "user_id", nil, `{"a": 1}`, "", 0},
+		{`{"a":12345678901234567890}`, "user_id", "42", `{"a":12345678901234567890,"user_id":"42"}`, "", 0},
+		{`{"a":"<&>"}`, "user_id", "é", `{"a":"<&>","user_id":"é"}`, "", 0},
+		{``, "user.id", "42", `{"user":{"id":"42"}}`, "", 0},
+		{`{"user":{"n":1}}`, "user.id", "42", `{"user":{"id":"42","n":1}}`, "", 0},
+		{`{"user_id":42}`, "user_id", "42", `{"user_id":42}`, "", 0},
+		{`{"user_id":43}`, "user_id", "42", "", "one user in user and another in data", 0},
+		{`{"user":1}`, "user.id", "42", "", "is no object", 0},
+		{`{"a":"` + strings.Repeat("x", maxWritten-20) + `"}`, "user_id", "a-long-name-of-a-user", "", "keep it under", 0},
 	} {
-		got, err := document([]byte(c.data), c.user, c.path)
+		got, err := document([]byte(c.data), c.user, c.path, c.ttl)
 		if c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad)) || c.bad == "" && (err != nil || string(got) != c.want) {
 			t.Errorf("%.60s with %v at %s gives %.80s, %v", c.data, c.user, c.path, got, err)
 		}
@@ -100,7 +101,7 @@ func FuzzInstruction(f *testing.F) {
 		if !in.verb.known() || in.ttl < 0 || in.ttl > maxTTL {
 			t.Fatalf("%q gives %+v", line, in)
 		}
-		doc, err := document(in.data, in.user, cfg.User)
+		doc, err := document(in.data, in.user, cfg.User, in.ttl)
 		if err != nil {
 			return
 		}

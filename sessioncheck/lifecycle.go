@@ -12,7 +12,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/pillion-proxy/pillion/redisconn"
-	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 //go:embed scripts/rotate.lua
@@ -103,8 +102,11 @@ func (l *Lifecycle) Apply(ctx context.Context, lines []string, current Result, n
 	if s == nil {
 		return nil, ErrNoSession
 	}
+	if in.data == nil && in.ttl > 0 { // it is in the session too
+		in.data = []byte(s.raw)
+	}
 	if in.data != nil {
-		if in.data, err = l.sameUser(in.data, s); err != nil {
+		if in.data, err = l.sameUser(in, s); err != nil {
 			return nil, &InstructionError{err}
 		}
 	}
@@ -118,7 +120,7 @@ func (l *Lifecycle) Apply(ctx context.Context, lines []string, current Result, n
 // from before the log-in, which somebody else may have planted, is worth nothing after
 // it.
 func (l *Lifecycle) create(ctx context.Context, in instruction, old *Session) ([]string, error) {
-	doc, err := document(in.data, in.user, l.cfg.User)
+	doc, err := document(in.data, in.user, l.cfg.User, in.ttl)
 	if err != nil {
 		return nil, &InstructionError{err}
 	}
@@ -146,7 +148,7 @@ func (l *Lifecycle) write(ctx context.Context, s *Session, doc []byte, ttl time.
 	if err := l.set(ctx, s.key, doc, ttl, "NX"); err != nil {
 		return err
 	}
-	if err := l.users.enter(ctx, s, "", ttl); err != nil {
+	if err := l.users.enter(ctx, s, old, false, ttl); err != nil {
 		return err
 	}
 	return l.end(ctx, old)
@@ -191,7 +193,7 @@ func (l *Lifecycle) update(ctx context.Context, in instruction, s *Session) erro
 func (l *Lifecycle) rotate(ctx context.Context, in instruction, old *Session, now time.Time) ([]string, error) {
 	id := newID()
 	fresh, _ := l.schema.decode(l.schema.key(id), old.raw, time.UnixMilli(old.expireAt))
-	if err := l.users.enter(ctx, fresh, old.id(), in.ttl); err != nil {
+	if err := l.users.enter(ctx, fresh, old, true, in.ttl); err != nil {
 		return nil, err
 	}
 	move := l.move
@@ -275,17 +277,21 @@ func (l *Lifecycle) destroyAll(ctx context.Context, in instruction, s *Session) 
 	return l.destroy(ctx, s) // also when it is not in the index
 }
 
-// sameUser gives data with the user that the session has. A change of the user is a
-// new log-in: that is what create is for.
-func (l *Lifecycle) sameUser(data []byte, s *Session) ([]byte, error) {
+// sameUser gives data with the user that the session has, and with its lifetime unless it
+// gets another. A change of the user is a new log-in: that is what create is for.
+func (l *Lifecycle) sameUser(in instruction, s *Session) ([]byte, error) {
 	var user any
 	if l.schema.user >= 0 {
-		user = walk(formats.JSON(s.raw), l.schema.paths[l.schema.user])
+		user = walk(jsonObject(s.raw), l.schema.paths[l.schema.user])
 	}
 	if _, tells := scalar(user); !tells {
 		user = nil
 	}
-	out, err := document(data, user, l.cfg.User)
+	ttl := in.ttl
+	if ttl == 0 {
+		ttl = s.ttl
+	}
+	out, err := document(in.data, user, l.cfg.User, ttl)
 	if err != nil {
 		return nil, err
 	}

@@ -143,13 +143,13 @@ func TestLifecycle(t *testing.T) {
 				t.Errorf("the id %q is not 256 bits", id)
 			}
 			f.want(f.check(id), Valid, ReasonNone, "42")
-			if got := f.get("session:" + id); got != `{"plan":"free","user_id":"42"}` {
+			if got := f.get("session:" + id); got != `{"pillion_ttl":3600,"plan":"free","user_id":"42"}` {
 				t.Errorf("the session is %s", got)
 			}
 			f.lifetime(id, time.Hour)
 
 			f.must(id, `update; data=`+b64(`{"plan":"pro"}`))
-			if got := f.get("session:" + id); got != `{"plan":"pro","user_id":"42"}` {
+			if got := f.get("session:" + id); got != `{"pillion_ttl":3600,"plan":"pro","user_id":"42"}` {
 				t.Errorf("the update made %s", got)
 			}
 			f.lifetime(id, time.Hour)
@@ -182,6 +182,26 @@ func (f *lifeFixture) lifetime(id string, want time.Duration) {
 	if got := f.pttl(id); got > want || got < want-20*time.Second {
 		f.Errorf("the session lives for %v, want %v", got, want)
 	}
+}
+
+// TestRenewalOfAnOwnLifetime: sliding renewal sets the lifetime that the application gave
+// the session, not session.ttl.
+func TestRenewalOfAnOwnLifetime(t *testing.T) {
+	f := startLife(t, false, nil)
+	f.run()
+	short, usual := f.must("", `create; user="1"; ttl=600`), f.must("", `create; user="1"`)
+	f.want(f.check(short), Valid, ReasonNone, "1")
+	f.lifetime(short, 10*time.Minute)
+	for _, id := range []string{short, usual} {
+		f.do("PEXPIRE", "session:"+id, "300000")
+	}
+	f.eventually("both are renewed", func() bool {
+		f.check(short)
+		f.check(usual)
+		return f.pttl(short) > 5*time.Minute && f.pttl(usual) > 5*time.Minute
+	})
+	f.lifetime(short, 10*time.Minute)
+	f.lifetime(usual, 7*24*time.Hour)
 }
 
 func TestCreateReplacesTheSessionOfTheRequest(t *testing.T) {
@@ -312,6 +332,10 @@ func TestMaxPerUser(t *testing.T) {
 	}
 	rotated := f.must(ids[0], `rotate`) // it keeps its age, and ends nobody's session
 	for _, id := range []string{rotated, ids[2], ids[3]} {
+		f.want(f.check(id), Valid, ReasonNone, "42")
+	}
+	again := f.must(ids[3], `create; user="42"`) // it takes the place of the request's own
+	for _, id := range []string{rotated, ids[2], again} {
 		f.want(f.check(id), Valid, ReasonNone, "42")
 	}
 	f.must("", `create; user="42"`)

@@ -24,8 +24,9 @@ type Session struct {
 	userKey    string  // "u" and the user, or sessionKey
 	values     []value // as in schema.paths
 	identity   []byte
-	expireAt   int64 // Unix milliseconds; 0: no expiry
-	idleUntil  int64 // Unix milliseconds, of the framework's own; 0: none
+	expireAt   int64         // Unix milliseconds; 0: no expiry
+	idleUntil  int64         // Unix milliseconds, of the framework's own; 0: none
+	ttl        time.Duration // that renewal sets; 0: session.ttl
 	malformed  bool
 	guest      bool // nobody is logged in
 	renewing   atomic.Bool
@@ -154,6 +155,7 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 			s.expireAt = s.idleUntil
 		}
 	}
+	s.ttl = ownTTL(doc)
 	for i, path := range sc.paths {
 		s.values[i] = fieldValue(doc, path)
 	}
