@@ -143,6 +143,7 @@ type rig struct {
 	*testing.T
 	redis rueidis.Client
 	proxy string
+	admin string
 }
 
 func TestFrameworks(t *testing.T) {
@@ -157,7 +158,7 @@ func TestFrameworks(t *testing.T) {
 					"  - {match: {path: /login}, session: none}\n  - {match: {path: /visit}, session: none}\n  - {match: {path: /**}, session: required}\n", f.settings),
 				Env: []string{"PILLION_REDIS_TIMEOUT=2s", "PILLION_REDIS_MAX_STALENESS=5s"},
 			})
-			r := &rig{T: t, redis: redistest.Client(t, srv), proxy: side.URL()}
+			r := &rig{T: t, redis: redistest.Client(t, srv), proxy: side.URL(), admin: "http://" + side.Admin}
 			r.journey(f)
 		})
 	}
@@ -168,6 +169,9 @@ func (r *rig) journey(f framework) {
 	r.private("", 401, "") // nobody
 	guest := r.cookie(r.ask("GET", "/visit", ""))
 	r.private(guest, 401, "") // a guest's session is in Redis, and counts as none
+	if n := r.metric(`pillion_session_checks_total{result="guest"}`); n != "1" {
+		r.Errorf("%s guests were refused, want 1", n)
+	}
 	cookie := r.cookie(r.ask("POST", "/login", ""))
 	for range 3 { // from Redis, then from memory
 		r.private(cookie, 200, f.user)
@@ -213,6 +217,23 @@ func (r *rig) reads() string {
 	}
 	found := regexp.MustCompile(`cmdstat_(get|exists|hgetall|expire|pexpire|set|eval|evalsha|pttl|multi|client\|caching):calls=\d+`).FindAllString(text, -1)
 	return strings.Join(found, " ")
+}
+
+// metric gives the value of one line of /metrics.
+func (r *rig) metric(name string) string {
+	r.Helper()
+	resp, err := http.Get(r.admin + "/metrics")
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n"+name+" ")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
 }
 
 func (r *rig) private(cookie string, status int, user string) {
