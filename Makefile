@@ -53,7 +53,7 @@ scale: ## Pass bodies of 4 GiB, streams, and 20,000 idle connections through the
 peers: test-deps ## Run curl, wrk, Python, Node and Chromium against the program in front of a FastAPI and a Node application.
 	$(GO) test ./peers -v -count=1 -timeout 15m
 
-frameworks: test-deps ## Log in and out through Express, Django, PHP and FastAPI behind the program.
+frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and FastAPI behind the program.
 	$(GO) test ./frameworks -v -count=1 -timeout 15m
 
 bench: ## Run the Go benchmarks of every package.

@@ -36,6 +36,8 @@ func frameworks() []framework {
 	return []framework{
 		{"express", `{format: express, secrets: ["a new secret", "keyboard cat"]}`, "alice", express},
 		{"django", `{format: django}`, "1", django},
+		{"flask", `{format: flask}`, "alice", flask},
+		{"flask_signed", `{format: flask, secrets: [another, keyboard cat]}`, "alice", flaskSigned},
 		{"php", `{format: php}`, "alice", php},
 		{"php_serialize", `{format: php}`, "alice", phpSerialize},
 		{"fastapi", `{login: user_id}`, "alice", fastapi},
@@ -64,6 +66,24 @@ func django(port, redis string) (*exec.Cmd, string) {
 		return nil, "Django for Python (packages python3-django python3-django-redis)"
 	}
 	return exec.Command(python, filepath.Join("django", "app.py"), port, redis), ""
+}
+
+func flask(port, redis string) (*exec.Cmd, string) {
+	python := pythonWith("flask, flask_session, redis")
+	if python == "" {
+		return nil, "Flask-Session for Python (packages python3-flask python3-flask-session python3-redis)"
+	}
+	cmd := exec.Command(python, filepath.Join("flask", "app.py"), port, redis)
+	cmd.Env = append(os.Environ(), "SIGNED=")
+	return cmd, ""
+}
+
+func flaskSigned(port, redis string) (*exec.Cmd, string) {
+	cmd, missing := flask(port, redis)
+	if cmd != nil {
+		cmd.Env = append(cmd.Env, "SIGNED=1")
+	}
+	return cmd, missing
 }
 
 func php(port, redis string) (*exec.Cmd, string) {
@@ -190,6 +210,9 @@ func (r *rig) tampered(f framework, cookie string) {
 	bad := []string{"", "*", value + "*", value + "%00", strings.Repeat("a", 2000)}
 	if f.name != "fastapi" { // an id of json is any text without special characters
 		bad = append(bad, "a", "../"+value)
+	}
+	if id, _, signed := strings.Cut(value, "."); signed && f.name == "flask_signed" {
+		bad = append(bad, id, id+".", "x"+value, strings.ToUpper(value))
 	}
 	if strings.HasPrefix(value, "s%3A") {
 		flipped := "A"
