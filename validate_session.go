@@ -41,6 +41,11 @@ func (v *validator) sessionFormat(s sessioncheck.Config) {
 		v.nothingRead("session.login", len(s.Login) > 0)
 		v.nothingRead("session.identity", len(s.Identity) > 0)
 		v.nothingRead("session.user", s.User != "")
+		for i, r := range v.cfg.Rules {
+			rule := v.element("rules", i)
+			v.nothingRead(rule+".session.require", len(r.Session.Require) > 0)
+			v.nothingRead(rule+".cache.key.session", len(r.Cache.Key.Session) > 0)
+		}
 	}
 	if f.NoRenewal && s.Sliding {
 		v.add("session.sliding", "true", fmt.Sprintf("does not keep sessions of the format %s alive: only the application can", f.Name), "write false")

@@ -36,6 +36,8 @@ func frameworks() []framework {
 	return []framework{
 		{"express", `{format: express, secrets: ["a new secret", "keyboard cat"]}`, "alice", express},
 		{"django", `{format: django}`, "1", django},
+		{"flask", `{format: flask}`, "alice", flask},
+		{"flask_signed", `{format: flask, secrets: [another, keyboard cat]}`, "alice", flaskSigned},
 		{"php", `{format: php}`, "alice", php},
 		{"php_serialize", `{format: php}`, "alice", phpSerialize},
 		{"fastapi", `{login: user_id}`, "alice", fastapi},
@@ -64,6 +66,24 @@ func django(port, redis string) (*exec.Cmd, string) {
 		return nil, "Django for Python (packages python3-django python3-django-redis)"
 	}
 	return exec.Command(python, filepath.Join("django", "app.py"), port, redis), ""
+}
+
+func flask(port, redis string) (*exec.Cmd, string) {
+	python := pythonWith("flask, flask_session, redis")
+	if python == "" {
+		return nil, "Flask-Session for Python (packages python3-flask python3-flask-session python3-redis)"
+	}
+	cmd := exec.Command(python, filepath.Join("flask", "app.py"), port, redis)
+	cmd.Env = append(os.Environ(), "SIGNED=")
+	return cmd, ""
+}
+
+func flaskSigned(port, redis string) (*exec.Cmd, string) {
+	cmd, missing := flask(port, redis)
+	if cmd != nil {
+		cmd.Env = append(cmd.Env, "SIGNED=1")
+	}
+	return cmd, missing
 }
 
 func php(port, redis string) (*exec.Cmd, string) {
@@ -143,6 +163,7 @@ type rig struct {
 	*testing.T
 	redis rueidis.Client
 	proxy string
+	admin string
 }
 
 func TestFrameworks(t *testing.T) {
@@ -157,7 +178,7 @@ func TestFrameworks(t *testing.T) {
 					"  - {match: {path: /login}, session: none}\n  - {match: {path: /visit}, session: none}\n  - {match: {path: /**}, session: required}\n", f.settings),
 				Env: []string{"PILLION_REDIS_TIMEOUT=2s", "PILLION_REDIS_MAX_STALENESS=5s"},
 			})
-			r := &rig{T: t, redis: redistest.Client(t, srv), proxy: side.URL()}
+			r := &rig{T: t, redis: redistest.Client(t, srv), proxy: side.URL(), admin: "http://" + side.Admin}
 			r.journey(f)
 		})
 	}
@@ -168,6 +189,9 @@ func (r *rig) journey(f framework) {
 	r.private("", 401, "") // nobody
 	guest := r.cookie(r.ask("GET", "/visit", ""))
 	r.private(guest, 401, "") // a guest's session is in Redis, and counts as none
+	if n := r.metric(`pillion_session_checks_total{result="guest"}`); n != "1" {
+		r.Errorf("%s guests were refused, want 1", n)
+	}
 	cookie := r.cookie(r.ask("POST", "/login", ""))
 	for range 3 { // from Redis, then from memory
 		r.private(cookie, 200, f.user)
@@ -186,6 +210,9 @@ func (r *rig) tampered(f framework, cookie string) {
 	bad := []string{"", "*", value + "*", value + "%00", strings.Repeat("a", 2000)}
 	if f.name != "fastapi" { // an id of json is any text without special characters
 		bad = append(bad, "a", "../"+value)
+	}
+	if id, _, signed := strings.Cut(value, "."); signed && f.name == "flask_signed" {
+		bad = append(bad, id, id+".", "x"+value, strings.ToUpper(value))
 	}
 	if strings.HasPrefix(value, "s%3A") {
 		flipped := "A"
@@ -213,6 +240,23 @@ func (r *rig) reads() string {
 	}
 	found := regexp.MustCompile(`cmdstat_(get|exists|hgetall|expire|pexpire|set|eval|evalsha|pttl|multi|client\|caching):calls=\d+`).FindAllString(text, -1)
 	return strings.Join(found, " ")
+}
+
+// metric gives the value of one line of /metrics.
+func (r *rig) metric(name string) string {
+	r.Helper()
+	resp, err := http.Get(r.admin + "/metrics")
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n"+name+" ")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
 }
 
 func (r *rig) private(cookie string, status int, user string) {

@@ -186,6 +186,12 @@ func TestLaravelValue(t *testing.T) {
 	if doc := decodeLaravel(fmt.Sprintf(`s:%d:"%s";`, len(asJSON), asJSON)); doc["login_web"] != num("3") {
 		t.Errorf("json: got %#v", doc)
 	}
+	const two = `{"login_web_59ba36addc2b2f9401580f014c7f58ea4e30989d":3,"login_web_0000000000000000000000000000000000000000":4}`
+	for range 20 {
+		if doc := decodeLaravel(fmt.Sprintf(`s:%d:"%s";`, len(two), two)); doc["login_web"] != (Opaque{}) {
+			t.Fatalf("two users: got %#v", doc)
+		}
+	}
 	for _, bad := range []string{"", inner, `s:1:"x";`, `s:89:"` + inner + `";x`, `s:6:"a:0:{}`, "i:1;"} {
 		if doc := decodeLaravel(bad); doc != nil {
 			t.Errorf("%q: read as %#v", bad, doc)

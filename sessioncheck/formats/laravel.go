@@ -43,14 +43,33 @@ func decodeLaravel(raw string) map[string]any {
 			return nil
 		}
 	}
+	addLogins(doc)
+	return doc
+}
+
+// addLogins: two logins through one guard, of a class before and after it was replaced,
+// must not give now the one and now the other user. Where they differ there is no user.
+func addLogins(doc map[string]any) {
+	logins := map[string]any{}
 	for name, v := range doc {
 		guard, isLogin := strings.CutPrefix(name, "login_")
 		i := strings.LastIndexByte(guard, '_')
-		if isLogin && i > 0 && len(guard)-i-1 == 2*sha1.Size {
-			doc["login_"+guard[:i]] = v
+		if !isLogin || i <= 0 || len(guard)-i-1 != 2*sha1.Size {
+			continue
 		}
+		guard = guard[:i]
+		if old, twice := logins[guard]; twice {
+			a, ok1 := keyName(old)
+			b, ok2 := keyName(v)
+			if !ok1 || !ok2 || a != b {
+				v = Opaque{}
+			}
+		}
+		logins[guard] = v
 	}
-	return doc
+	for guard, v := range logins {
+		doc["login_"+guard] = v
+	}
 }
 
 // encrypted is the base64 of {"iv":…,"value":…,"mac":…}: the value is under
