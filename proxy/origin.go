@@ -168,6 +168,7 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 			h.DelBytes(l.name)
 		}
 	}
+	x.stripHandlerID()
 	if plain {
 		for _, f := range x.conds.AppendFields(nil) {
 			h.SetBytesKV(f.Name, f.Value)

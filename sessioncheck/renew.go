@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pillion-proxy/pillion/redisconn"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 // from the memory of every pod, so a session is renewed at most once per interval.
 type renewal struct {
 	ttl   time.Duration
-	below int64 // milliseconds: a session with less left is due; 0: never
+	slack time.Duration // a session with less than the TTL without it is due; 0: never
 	queue chan *Session
 
 	mu      sync.Mutex
@@ -28,7 +30,7 @@ func newRenewal(cfg *Config) *renewal {
 		pending: make(map[string]struct{}),
 	}
 	if cfg.Sliding {
-		r.below = (cfg.TTL - min(cfg.TTL/10, time.Minute)).Milliseconds()
+		r.slack = min(cfg.TTL/10, time.Minute)
 	}
 	return r
 }
@@ -36,7 +38,15 @@ func newRenewal(cfg *Config) *renewal {
 // due judges by what is left of the lifetime. A session that the application gave a
 // longer one than ours keeps it, and one without an expiry stays without.
 func (r *renewal) due(s *Session, now time.Time) bool {
-	return s.expireAt != 0 && s.expireAt-now.UnixMilli() < r.below
+	return r.slack > 0 && s.expireAt != 0 && s.expireAt-now.UnixMilli() < (r.lifetime(s, now)-r.slack).Milliseconds()
+}
+
+// lifetime is what the session shall have: never one beyond its absolute timeout.
+func (r *renewal) lifetime(s *Session, now time.Time) time.Duration {
+	if s.deadline == 0 {
+		return r.ttl
+	}
+	return min(r.ttl, time.UnixMilli(s.deadline).Sub(now))
 }
 
 // enqueue never waits. The flag in the session keeps later requests away from the
@@ -87,18 +97,18 @@ func (c *Checker) Run(ctx context.Context) {
 
 // renew sends one pipeline. After a failure the next request of a session tries again.
 func (c *Checker) renew(ctx context.Context, batch []*Session) {
-	keys := make([]string, len(batch))
+	list, now := make([]redisconn.Lifetime, len(batch)), time.Now()
 	for i, s := range batch {
-		keys[i] = s.key
+		list[i] = redisconn.Lifetime{Key: s.key, TTL: c.renewal.lifetime(s, now), Slack: c.renewal.slack}
 	}
-	err := c.store.Expire(ctx, keys, c.renewal.ttl)
+	raised, err := c.store.Raise(ctx, list)
 	c.renewal.mu.Lock()
 	for _, s := range batch {
 		delete(c.renewal.pending, s.key)
 	}
 	c.renewal.mu.Unlock()
 	if err == nil {
-		c.counters.renewed.Add(uint64(len(batch)))
+		c.counters.renewed.Add(uint64(raised)) // another pod may have been first
 		return
 	}
 	c.counters.renewFailed.Add(uint64(len(batch)))

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/pillion-proxy/pillion/redisconn"
 )
 
 const (
@@ -31,6 +33,12 @@ type Session struct {
 	expireAt   int64 // Unix milliseconds; 0: no expiry
 	malformed  bool
 	renewing   atomic.Bool
+	deadline   int64            // Unix milliseconds; 0: no absolute timeout
+	value      *redisconn.Value // from which it was decoded
+	seen       atomic.Int64     // Unix milliseconds: when grace last knew it to be valid
+	kept       atomic.Bool      // by grace
+	claims     []byte           // of the token, each behind a comma
+	token      tokenCache
 }
 
 // User is the value of the configured user field; empty when the session has none
@@ -92,6 +100,10 @@ type schema struct {
 	user           int // -1: none
 	identity       []identityField
 	identityNames  []string // in their normal form
+	timeout        absoluteTimeout
+	jsonHeader     string  // empty: none
+	signer         *signer // nil: no token
+	strip          bool
 }
 
 type identityField struct {
@@ -112,6 +124,7 @@ func newSchema(cfg *Config, fields []string) *schema {
 	for _, f := range fields {
 		sc.add(f)
 	}
+	sc.addResult(cfg)
 	return sc
 }
 
@@ -149,7 +162,8 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 			s.userKey = "u" + user
 		}
 	}
-	return s, sc.renderIdentity(s, doc)
+	omitted = sc.renderIdentity(s, doc)
+	return s, omitted + sc.renderResult(s, doc)
 }
 
 func (sc *schema) renderIdentity(s *Session, doc map[string]any) (omitted int) {
