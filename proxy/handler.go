@@ -107,7 +107,6 @@ type snapshot struct {
 	statusKey          bool
 	retryAfter         time.Duration
 	cors               corsOrigins
-	challenge          string // WWW-Authenticate
 	access             accessMode
 	sample             float64
 	requestID          string // the field's name in lower case; empty for no ids
@@ -179,7 +178,7 @@ func (h *Handler) compile(s Settings) (*snapshot, error) {
 		requestID: strings.ToLower(s.Server.RequestID), requestTwin: normalField(s.Server.RequestID),
 		requestField: []byte(s.Server.RequestID), maxBody: int64(s.Server.MaxBody),
 	}
-	snap.cors, snap.challenge = newCORS(s.CORSOrigins), h.sessions.Challenge()
+	snap.cors = newCORS(s.CORSOrigins)
 	matches := make([]rules.Match, len(s.Rules))
 	for i := range s.Rules {
 		matches[i] = s.Rules[i].Match

@@ -44,7 +44,7 @@ func (x *exchange) sessionMissing() {
 	x.outcome = outcomeUnauthorized
 	r := x.route.missing
 	if r == nil || string(x.path) == r.path || !x.isNavigation() {
-		x.problem(fasthttp.StatusUnauthorized, "A valid session is needed.", x.snap.challenge)
+		x.problem(fasthttp.StatusUnauthorized, "A valid session is needed.", x.h.sessions.Challenge())
 		return
 	}
 	location := []byte(r.before)

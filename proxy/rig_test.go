@@ -50,6 +50,7 @@ type rig struct {
 	// What some tests change of a pod: its settings, where its log goes, and the
 	// connections to the application.
 	settings func(*proxy.Settings)
+	session  func(*sessioncheck.Config)
 	log      zerolog.Logger
 	dial     upstream.DialFunc
 	next     fasthttp.RequestHandler // in place of the application behind a socket
@@ -64,6 +65,7 @@ type pod struct {
 	conn    *redisconn.Conn
 	handler *proxy.Handler
 	store   *cache.Store
+	session *sessioncheck.Checker
 	up      *upstream.Client
 }
 
@@ -97,7 +99,11 @@ func (r *rig) addPod() *pod {
 	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
-	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness))
+	sc := sessioncheck.Default()
+	if r.session != nil {
+		r.session(&sc)
+	}
+	sessions, err := sessioncheck.New(sc, conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness))
 	must(r.t, err)
 	var opts []upstream.Option
 	if r.dial != nil {
@@ -135,7 +141,7 @@ func (r *rig) addPod() *pod {
 		h.Shutdown(ctx)
 		<-done
 	})
-	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up}
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up, session: sessions}
 	r.pods = append(r.pods, p)
 	return p
 }

@@ -80,11 +80,11 @@ func (sc *schema) renderResult(s *Session, doc map[string]any) (omitted int) {
 
 // Challenge is the WWW-Authenticate lines of a 401 (RFC 9110, section 11.6.1).
 func (c *Checker) Challenge() string {
-	lines := "WWW-Authenticate: Session\r\n"
+	const session = "WWW-Authenticate: Session\r\n"
 	if slices.ContainsFunc(c.sources, func(s source) bool { return s.header && s.name == authorization }) {
-		lines += "WWW-Authenticate: Bearer\r\n"
+		return session + "WWW-Authenticate: Bearer\r\n"
 	}
-	return lines
+	return session
 }
 
 const authorization = "authorization"
