@@ -22,6 +22,7 @@ func (v *validator) session() {
 	v.sources(s)
 	v.identity(s.Identity)
 	v.lifecycle()
+	v.sessionResult(&s)
 }
 
 // sessionFormat checks what depends on the format.
@@ -136,9 +137,10 @@ func (v *validator) notIdentity(key, name string) {
 }
 
 func (v *validator) notIdentityOf(key, name, remedy string) {
-	for _, identity := range slices.Sorted(maps.Keys(v.cfg.Session.Identity)) {
+	headers := v.cfg.Session.IdentityHeaders()
+	for _, identity := range slices.Sorted(maps.Keys(headers)) {
 		if headerTwin(identity) == headerTwin(name) {
-			v.add(key, name, fmt.Sprintf("is also in session.identity, as %q, and is removed from requests", identity), remedy)
+			v.add(key, name, fmt.Sprintf("is also in %s, as %q, and is removed from requests", headers[identity], identity), remedy)
 		}
 	}
 }

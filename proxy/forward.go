@@ -26,6 +26,7 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 	b = x.appendAppHost(b)
 	b = append(b, '\r', '\n')
 	start := len(b)
+	strip := x.stripsID()
 	for i := range x.lines {
 		l := &x.lines[i]
 		switch l.kind {
@@ -40,6 +41,12 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 		if l.kind == kindMaxForwards {
 			b = x.appendMaxForwards(b, l)
 			continue
+		}
+		if strip {
+			if rest, held := x.h.sessions.AppendWithout(b, l.name, l.value); held {
+				b = rest
+				continue
+			}
 		}
 		b = appendLine(b, l.name, l.value)
 	}

@@ -169,6 +169,7 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 			h.DelBytes(l.name)
 		}
 	}
+	x.stripHandlerID()
 	if plain {
 		for _, f := range x.conds.AppendFields(nil) {
 			h.SetBytesKV(f.Name, f.Value)

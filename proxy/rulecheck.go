@@ -35,6 +35,7 @@ func CheckRule(r *Rule, params map[string]bool) []Problem {
 			c.add(fmt.Sprintf("allow[%d]", i), word, "is nothing that can be allowed", "write encoded_slash or empty_segment")
 		}
 	}
+	c.csrf(&r.CSRF)
 	return c.problems
 }
 

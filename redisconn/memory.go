@@ -96,6 +96,9 @@ func (m *memory) flush() {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
+		for _, v := range s.items {
+			v.changed.Store(true)
+		}
 		clear(s.items)
 		clear(s.flights)
 		s.newest, s.oldest, s.hand, s.bytes = nil, nil, nil, 0
@@ -114,8 +117,10 @@ func (m *memory) put(v *Value) {
 	defer s.mu.Unlock()
 	if old := s.items[v.key]; old != nil {
 		s.remove(old)
+		old.changed.Store(true)
 	}
 	if v.cost > s.limit/2 {
+		v.changed.Store(true)
 		return // it would push out half of what others use
 	}
 	m.shrink(s, v.cost)
@@ -218,6 +223,7 @@ func (s *shard) evict() {
 	}
 	s.hand = v.newer
 	s.remove(v)
+	v.changed.Store(true)
 }
 
 // drop forgets one key: its value, the flight that may carry an older value (who
@@ -227,6 +233,7 @@ func (m *memory) drop(key string) {
 	s.mu.Lock()
 	if v := s.items[key]; v != nil {
 		s.remove(v)
+		v.changed.Store(true)
 	}
 	delete(s.flights, key)
 	notify(s.watchers[key])

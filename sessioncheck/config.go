@@ -50,6 +50,28 @@ type Config struct {
 	MaxPerUser int `yaml:"max_per_user" env:"MAX_PER_USER"`
 	// ActiveUsers counts the users of each day.
 	ActiveUsers ActiveUsers `yaml:"active_users" envPrefix:"ACTIVE_USERS_"`
+	// OnMissing is the answer to a request that has no valid session and needs one.
+	OnMissing OnMissing `yaml:"on_missing" envPrefix:"ON_MISSING_"`
+	// CORSOrigins are the origins whose scripts may read pillion's own 401, 403 and 503;
+	// "*" is any, without credentials.
+	CORSOrigins []string `yaml:"cors_origins" env:"CORS_ORIGINS"`
+	// Grace is for how long a session that was valid still counts when Redis gives no
+	// answer; 0 is not at all.
+	Grace time.Duration `yaml:"grace" env:"GRACE"`
+	// AbsoluteTimeout is the age at which a session ends, however much it is used; 0 is
+	// never. It needs CreatedField.
+	AbsoluteTimeout time.Duration `yaml:"absolute_timeout" env:"ABSOLUTE_TIMEOUT"`
+	// CreatedField is the session field that says when the session was made, in Unix
+	// seconds or milliseconds, or as RFC 3339 has it.
+	CreatedField string `yaml:"created_field" env:"CREATED_FIELD"`
+	// IdentityJSON is the header that carries the whole session to the application, as
+	// JSON in base64; empty for none.
+	IdentityJSON string `yaml:"identity_json" env:"IDENTITY_JSON"`
+	// JWT is a signed token about the session for the application.
+	JWT JWT `yaml:"jwt" envPrefix:"JWT_"`
+	// Strip keeps the session's id from the application: the cookie or header in which
+	// it came is taken out of requests whose session was checked.
+	Strip bool `yaml:"strip" env:"STRIP"`
 }
 
 // Cookie says how the cookie of a created session is set. It is always HttpOnly.
@@ -98,6 +120,8 @@ func Default() Config {
 		LifecycleHeader: "Pillion-Session",
 		Cookie:          Cookie{Path: "/", SameSite: "lax", Secure: true},
 		ActiveUsers:     ActiveUsers{MaxID: 10_000_000},
+		OnMissing:       OnMissing{Status: 401},
+		JWT:             DefaultJWT(),
 	}
 }
 
@@ -137,4 +161,6 @@ type Policy struct {
 	// Require maps a session field to the values of which it must have one; a
 	// session without them gets 403. It implies ModeRequired.
 	Require map[string][]string `yaml:"require"`
+	// OnMissing is the rule's own; without one the one of the session settings counts.
+	OnMissing OnMissing `yaml:"on_missing"`
 }

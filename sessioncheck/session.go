@@ -30,7 +30,13 @@ type Session struct {
 	malformed  bool
 	guest      bool // nobody is logged in
 	renewing   atomic.Bool
-	sighted    atomic.Int32 // the day on which it was reported as seen; see Users
+	sighted    atomic.Int32     // the day on which it was reported as seen; see Users
+	deadline   int64            // Unix milliseconds; 0: no absolute timeout
+	value      *redisconn.Value // from which it was decoded
+	seen       atomic.Int64     // Unix milliseconds: when grace last knew it to be valid
+	kept       atomic.Bool      // by grace
+	claims     []byte           // of the token, each behind a comma
+	token      tokenCache
 }
 
 // User is the value of the configured user field; empty when the session has none
@@ -94,6 +100,10 @@ type schema struct {
 	user           int // -1: none
 	identity       []identityField
 	identityNames  []string // in their normal form
+	timeout        absoluteTimeout
+	jsonHeader     string  // empty: none
+	signer         *signer // nil: no token
+	strip          bool
 }
 
 type identityField struct {
@@ -120,6 +130,7 @@ func newSchema(cfg *Config, fields []string) *schema {
 	for _, f := range fields {
 		sc.add(f)
 	}
+	sc.addResult(cfg)
 	return sc
 }
 
@@ -164,7 +175,8 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 			s.userKey = "u" + user
 		}
 	}
-	return s, sc.renderIdentity(s, doc)
+	omitted = sc.renderIdentity(s, doc)
+	return s, omitted + sc.renderResult(s, doc)
 }
 
 // loggedIn says whether one of the login fields has a value.

@@ -35,7 +35,8 @@ func (c *Config) Check() []Problem {
 		ps.add("user", c.User, "is not a field's path", "write names with dots between them, such as user.id")
 	}
 	c.checkIdentity(&ps)
-	return ps
+	c.checkResultHeaders(&ps)
+	return append(ps, c.ResultProblems()...)
 }
 
 // checkFormat checks what depends on the format.
@@ -152,6 +153,7 @@ func (p *Policy) Check() []Problem {
 	default:
 		ps.add("mode", string(p.Mode), "is not a mode", "write none, optional or required")
 	}
+	ps = append(ps, p.OnMissingProblems()...)
 	for _, path := range slices.Sorted(maps.Keys(p.Require)) {
 		if !isFieldPath(path) {
 			ps.add("require."+path, path, "is not a field's path", "write names with dots between them, such as user.role")
