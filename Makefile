@@ -16,7 +16,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers frameworks bench demo fastapi conformance coherence clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers frameworks bench demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,12 @@ conformance: ## Run the public suite http-cache-tests; writes docs/conformance.m
 coherence: ## Run the tests of coherence, purge races and stampedes at full size. SEED=n repeats the choices of one run.
 	COHERENCE_ROUNDS=10000 INTERLEAVINGS=10000 TAG_ENTRIES=100000 EXPIRIES=10 SLOW_MS=5000 $(GO) test -count=1 -timeout 20m -v ./proxy \
 		-run 'TestCoherence|TestFillsInFlight|TestTagPurge|TestHotKey|TestNobodyWaits|BringBack|Survive|TestPurgeEnds|TestFillFromAnOutage'
+
+revocation: ## End 1,000 sessions while 50 processes use them, and print how long it takes until all refuse. PODS=n REVOCATIONS=n.
+	PODS=$(or $(PODS),50) REVOCATIONS=$(or $(REVOCATIONS),1000) $(GO) test -count=1 -v -timeout 20m ./sessioncheck -run 'TestRevocation$$'
+
+halfopen: ## Cut the link to Redis without a word, in a network namespace of its own; needs root and iproute2.
+	HALF_OPEN=1 $(GO) test -count=1 -v -timeout 5m ./sessioncheck -run 'TestHalfOpen'
 
 clean: ## Remove what the targets made.
 	rm -rf bin

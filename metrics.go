@@ -64,6 +64,12 @@ func metricTexts() [][]string {
 		{"session_checks_total", "Session checks by result.", "result"},
 		{"session_renewals_total", "Sessions whose lifetime was set again."},
 		{"session_renewals_failed_total", "Renewals that were dropped or not answered; the next request tries again."},
+		{"session_staleness_bound_seconds", "The longest time for which a session that has ended may still be accepted, a cut link to Redis included: redis.max_staleness."},
+		{"session_probes_rejected_total", "Session checks that were not made because too many were waiting for Redis."},
+		{"session_indexed_total", "Sessions entered into the index of their user on sight."},
+		{"session_users_marked_total", "Users marked as active on a day."},
+		{"session_records_dropped_total", "Sessions and users that found no room to be recorded; the next request tries again."},
+		{"session_records_failed_total", "Writes of such records that Redis did not take; they are tried again."},
 		{"session_watches", "Sessions that are watched, since a tunnel or stream depends on them."},
 		{"session_watch_ends_total", "Tunnels and streams that were ended with their session."},
 		{"upstream_connections", "Connections to the application.", "upstream", "state"},
@@ -219,6 +225,18 @@ func (c *collector) sessions(e emitter) {
 	e.counter("session_renewals_failed_total", s.RenewDropped+s.RenewFailed)
 	e.gauge("session_watches", float64(s.Watched))
 	e.counter("session_watch_ends_total", s.WatchEnded)
+	c.users(e, s.ProbesRejected)
+}
+
+// users tells of what is recorded of users beside the requests, and what bounds the check.
+func (c *collector) users(e emitter, rejected uint64) {
+	e.gauge("session_staleness_bound_seconds", c.p.config().Redis.MaxStaleness.Seconds())
+	e.counter("session_probes_rejected_total", rejected)
+	u := c.p.users.Stats()
+	e.counter("session_indexed_total", u.Indexed)
+	e.counter("session_users_marked_total", u.Marked)
+	e.counter("session_records_dropped_total", u.Dropped)
+	e.counter("session_records_failed_total", u.Failures)
 }
 
 func (c *collector) upstream(e emitter) {

@@ -40,6 +40,7 @@ type Pillion struct {
 	agentID  string
 	redis    *redisconn.Conn
 	sessions *sessioncheck.Checker
+	users    *sessioncheck.Users // nil when nothing is recorded of them
 	store    *cache.Store
 	upstream *upstream.Client
 	// upstreams are the further applications by name.
@@ -103,7 +104,8 @@ func (p *Pillion) build(cfg Config) (err error) {
 	if p.redis, err = redisconn.Open(cfg.Redis, int64(cfg.Cache.Memory), p.log); err != nil {
 		return err
 	}
-	if p.sessions, err = sessioncheck.New(cfg.Session, p.redis, p.log, sessioncheck.WithFields(sessionFields(cfg.Rules)...), sessioncheck.WithStaleness(cfg.Redis.MaxStaleness)); err != nil {
+	p.users = sessioncheck.NewUsers(cfg.Session, p.redis, len(cfg.Redis.Cluster) > 0, p.log)
+	if p.sessions, err = sessioncheck.New(cfg.Session, p.redis, p.log, sessioncheck.WithFields(sessionFields(cfg.Rules)...), sessioncheck.WithStaleness(cfg.Redis.MaxStaleness), sessioncheck.WithUsers(p.users)); err != nil {
 		return err
 	}
 	p.store = cache.NewStore(p.redis, cfg.Cache.MaxTTL)
@@ -125,7 +127,7 @@ func (p *Pillion) newHandler(next fasthttp.RequestHandler) (*proxy.Handler, erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h, err := proxy.New(proxy.Deps{
-		Sessions: p.sessions, Store: p.store, Upstream: p.upstream, Upstreams: p.upstreams, Next: next, Log: p.log,
+		Sessions: p.sessions, Lifecycle: sessioncheck.NewLifecycle(p.users), Store: p.store, Upstream: p.upstream, Upstreams: p.upstreams, Next: next, Log: p.log,
 	}, settings(p.cfg))
 	if err == nil {
 		p.handlers = append(p.handlers, h)

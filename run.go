@@ -25,6 +25,7 @@ func (p *Pillion) start() error {
 		return errors.New("pillion: Start was called before")
 	}
 	p.background.Go(func() { p.sessions.Run(p.ctx) })
+	p.background.Go(func() { p.users.Run(p.ctx) })
 	if err := p.startAdmin(); err != nil {
 		return err
 	}
@@ -42,7 +43,7 @@ func (p *Pillion) startAdmin() error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w", err)
 	}
-	srv := admin.New(p.cfg.Admin, admin.Deps{Ready: p.readiness, Metrics: p.metrics, Purger: p})
+	srv := admin.New(p.cfg.Admin, admin.Deps{Ready: p.readiness, Metrics: p.metrics, Purger: p, Sessions: p})
 	p.background.Go(func() {
 		if err := srv.Serve(ln); err != nil {
 			p.log.Error().Err(err).Msg("the admin listener ended")

@@ -21,6 +21,7 @@ func (v *validator) session() {
 	}
 	v.sources(s)
 	v.identity(s.Identity)
+	v.lifecycle()
 }
 
 // sessionFormat checks what depends on the format.

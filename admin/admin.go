@@ -45,6 +45,8 @@ type Deps struct {
 	Ready   func() (ready bool, details map[string]any)
 	Metrics prometheus.Gatherer
 	Purger  Purger
+	// Sessions is nil where there is nothing to ask about them.
+	Sessions Sessions
 }
 
 // Server is the admin listener.
@@ -63,6 +65,7 @@ func New(cfg Config, deps Deps) *Server {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Metrics, promhttp.HandlerOpts{}))
 	mux.Handle("POST /purge", s.guarded(s.purge))
+	s.handleSessions(mux)
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

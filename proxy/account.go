@@ -82,6 +82,7 @@ func (x *exchange) dress() {
 		x.ctx.Response.Header.SetBytesKV(x.snap.requestField, id)
 	}
 	x.editResponse()
+	x.addCookies()
 }
 
 func (x *exchange) sinceBegan() time.Duration { return time.Since(x.began) }

@@ -9,8 +9,10 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/proxy/wire"
+	"github.com/pillion-proxy/pillion/sessioncheck"
 )
 
 // call is one exchange with the application. It lives until the response body has
@@ -34,6 +36,7 @@ type call struct {
 	barred     func(name []byte) bool // of the trailers of a chunked request
 	trails     bool                   // the head is sent before the body is read
 	life       lifetime
+	lifecycle  *sessioncheck.Lifecycle
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -58,7 +61,7 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 	head = append(append(head, ' '), fasthttp.StatusMessage(status)...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
-		if k := kindOf(name); k == kindPass && !foldEqual(name, "content-type") {
+		if k := kindOf(name); k == kindPass && !syntax.FoldEqual(name, "content-type") && !c.lifecycle.IsHeader(name) {
 			head = appendLine(head, name, value)
 		}
 	}
@@ -91,6 +94,7 @@ func (c *call) release() {
 func (c *call) prepare(x *exchange, plain bool) error {
 	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.route.untilClose
 	c.req.Interim, c.req.HeaderTimeout = nil, 0
+	c.lifecycle = x.h.lifecycle
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)
 	}

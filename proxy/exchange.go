@@ -40,6 +40,8 @@ type exchange struct {
 	session       *sessioncheck.Session
 	checked       bool // a session was looked for; sessionStatus says what was found
 	sessionStatus sessioncheck.Status
+	lifecycle     bool     // the response said something about the session
+	cookies       []string // of the session that it created or ended
 
 	// What the cache needs of the request.
 	keyed      bool // the response may be stored

@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/proxy/wire"
 )
@@ -98,10 +99,10 @@ func (x *exchange) inKey(name []byte) bool {
 func conditional(name []byte) bool {
 	switch name[0] | 0x20 {
 	case 'i':
-		return foldEqual(name, "if-none-match") || foldEqual(name, "if-modified-since") ||
-			foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") || foldEqual(name, "if-range")
+		return syntax.FoldEqual(name, "if-none-match") || syntax.FoldEqual(name, "if-modified-since") ||
+			syntax.FoldEqual(name, "if-match") || syntax.FoldEqual(name, "if-unmodified-since") || syntax.FoldEqual(name, "if-range")
 	case 'r':
-		return foldEqual(name, "range")
+		return syntax.FoldEqual(name, "range")
 	}
 	return false
 }
@@ -199,7 +200,7 @@ func (x *exchange) forward(plain bool) bool {
 		return false
 	}
 	x.status = x.ctx.Response.StatusCode()
-	return true
+	return x.takeLifecycle()
 }
 
 func (x *exchange) forwardFailed(err error) {

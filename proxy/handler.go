@@ -58,9 +58,11 @@ type Settings struct {
 // Deps are what a Handler works with. Their owner closes them.
 type Deps struct {
 	Sessions *sessioncheck.Checker
-	Store    *cache.Store
-	Upstream *upstream.Client        // the application behind a socket, or
-	Next     fasthttp.RequestHandler // the application in this process
+	// Lifecycle is nil when the application keeps its sessions itself.
+	Lifecycle *sessioncheck.Lifecycle
+	Store     *cache.Store
+	Upstream  *upstream.Client        // the application behind a socket, or
+	Next      fasthttp.RequestHandler // the application in this process
 	// Upstreams are the further applications that rules name.
 	Upstreams map[string]*upstream.Client
 	Log       zerolog.Logger
@@ -69,6 +71,7 @@ type Deps struct {
 // Handler answers requests. It is safe for concurrent use.
 type Handler struct {
 	sessions  *sessioncheck.Checker
+	lifecycle *sessioncheck.Lifecycle
 	store     *cache.Store
 	origin    origin                     // of the rules that name none
 	origins   map[string]*upstreamOrigin // of those that do
@@ -135,7 +138,7 @@ type route struct {
 
 // New makes a handler. The error lists what is wrong with the rules.
 func New(d Deps, s Settings) (*Handler, error) {
-	h := &Handler{sessions: d.Sessions, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
+	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
 	h.calls.New = func() any { return newCall(&h.calls) }
 	if d.Next != nil {
 		h.origin = &handlerOrigin{d.Next}
@@ -148,6 +151,7 @@ func New(d Deps, s Settings) (*Handler, error) {
 	}
 	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1))} }
 	h.flights.init()
+	h.tunnels.init()
 	h.refreshes = make(chan struct{}, maxRefreshes)
 	return h, h.Apply(s)
 }

@@ -64,6 +64,9 @@ func (x *exchange) notKept(c *candidate, d *cache.Decision) {
 		x.h.passes.add(x.hash, x.now)
 		status.Detail = string(d.Reason)
 	}
+	if x.lifecycle {
+		status.Detail = detailLifecycle
+	}
 	x.endFlight(nil)
 	x.h.giveBack(c.lease)
 	x.addStatus(status)
@@ -192,7 +195,7 @@ func (x *exchange) decisionInput(c *candidate) *cache.Input {
 	for name, value := range h.All() {
 		x.fields = append(x.fields, cache.Field{Name: name, Value: value})
 	}
-	return &cache.Input{
+	in := &cache.Input{
 		Policy: &x.route.cache, MaxTTL: x.snap.maxTTL, MaxObject: x.snap.maxObject,
 		Method: fasthttp.MethodGet, Request: x.directives, HasAuthorization: x.authorized,
 		Protected: x.protected(), Scope: x.scope,
@@ -200,4 +203,6 @@ func (x *exchange) decisionInput(c *candidate) *cache.Input {
 		Requested: c.requested, Received: c.received,
 		Validates: true, Targets: x.snap.targets, Path: x.path,
 	}
+	in.Request.NoStore = in.Request.NoStore || x.lifecycle // it is about one client's session
+	return in
 }

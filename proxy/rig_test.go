@@ -55,6 +55,8 @@ type rig struct {
 	next     fasthttp.RequestHandler // in place of the application behind a socket
 	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
 	quiet bool
+	// session, when set, is what pods have in place of the defaults.
+	session *sessioncheck.Config
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
 }
@@ -97,7 +99,12 @@ func (r *rig) addPod() *pod {
 	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
-	sessions, err := sessioncheck.New(sessioncheck.Default(), conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness))
+	scfg := sessioncheck.Default()
+	if r.session != nil {
+		scfg = *r.session
+	}
+	users := sessioncheck.NewUsers(scfg, conn, false, zerolog.Nop())
+	sessions, err := sessioncheck.New(scfg, conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness), sessioncheck.WithUsers(users))
 	must(r.t, err)
 	var opts []upstream.Option
 	if r.dial != nil {
@@ -118,7 +125,7 @@ func (r *rig) addPod() *pod {
 	if r.quiet {
 		log = zerolog.Nop()
 	}
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Store: store, Upstream: up, Upstreams: others, Next: r.next, Log: log}, r.podSettings())
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Lifecycle: sessioncheck.NewLifecycle(users), Store: store, Upstream: up, Upstreams: others, Next: r.next, Log: log}, r.podSettings())
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
@@ -39,9 +40,9 @@ func (x *exchange) bars() func(name []byte) bool {
 func (c *call) trail(h *fasthttp.ResponseHeader) {
 	for line := range bytes.Lines(c.body.Trailers()) {
 		name, value, _ := bytes.Cut(line, []byte{':'})
-		if kindOf(name) != kindPass || h.AddTrailerBytes(name) != nil {
+		if kindOf(name) != kindPass || c.lifecycle.IsHeader(name) || h.AddTrailerBytes(name) != nil {
 			continue
 		}
-		h.AddBytesKV(name, trimOWS(bytes.TrimRight(value, "\r\n")))
+		h.AddBytesKV(name, syntax.TrimOWS(bytes.TrimRight(value, "\r\n")))
 	}
 }

@@ -53,12 +53,14 @@ type Checker struct {
 	watches  *watches
 	counters counters
 	scratch  sync.Pool
+	users    *Users       // nil: whom it sees is not recorded
+	probes   probeLimit   // the checks that wait for Redis
 	lastLog  atomic.Int64 // Unix milliseconds of the last line about a malformed session
 }
 
 // scratch is what one check needs beside its result.
 type scratch struct {
-	found [maxSources]found
+	found [maxSources + 1]found // one for the cookie of the lifecycle
 	key   [maxKeyFixed + maxIDBytes]byte
 }
 
@@ -68,6 +70,7 @@ type Option func(*options)
 type options struct {
 	fields    []string
 	staleness time.Duration
+	users     *Users
 }
 
 // WithFields names session fields that policies and tags will ask for, so that they
@@ -87,6 +90,8 @@ func New(cfg Config, store Store, log zerolog.Logger, opts ...Option) (*Checker,
 		opt(&o)
 	}
 	c := &Checker{store: store, log: log, schema: newSchema(&cfg, o.fields), renewal: newRenewal(&cfg), watches: newWatches(o.staleness)}
+	c.users, c.probes = o.users, newProbeLimit()
+	cfg.Sources = cfg.lifecycleSources()
 	c.sources = compileSources(&cfg)
 	c.scratch.New = func() any { return new(scratch) }
 	return c, nil
@@ -128,7 +133,7 @@ func (c *Checker) lookup(ctx context.Context, key []byte, now time.Time) (r Resu
 	if v == nil {
 		var err error
 		// Probing first, made-up ids leave nothing in Redis's tracking table.
-		if v, err = c.store.Get(ctx, string(key), c.schema.mode()); err != nil {
+		if v, err = c.probe(ctx, string(key)); err != nil {
 			return Result{Status: Unknown, Reason: ReasonUnavailable}, false
 		}
 	}
@@ -200,6 +205,7 @@ func (c *Checker) account(r Result, fromMemory bool, now time.Time) {
 	default:
 		c.counters.redis.Add(1)
 	}
+	c.users.saw(r.Session, now)
 	if c.renewal.due(r.Session, now) {
 		c.enqueue(r.Session)
 	}

@@ -34,6 +34,45 @@ type Config struct {
 	User string `yaml:"user" env:"USER"`
 	// RetryAfter is what a 503 tells the client to wait.
 	RetryAfter time.Duration `yaml:"retry_after" env:"RETRY_AFTER"`
+	// Lifecycle lets the application create, change and end sessions by a field of its
+	// responses, so that it needs no Redis client.
+	Lifecycle bool `yaml:"lifecycle" env:"LIFECYCLE"`
+	// LifecycleHeader is the name of that field. It never reaches a client, and no client
+	// can send it to the application.
+	LifecycleHeader string `yaml:"lifecycle_header" env:"LIFECYCLE_HEADER"`
+	// Cookie is the cookie in which a session that was created goes to the client.
+	Cookie Cookie `yaml:"cookie" envPrefix:"COOKIE_"`
+	// Index keeps a list of each user's sessions, also of those that the application
+	// writes itself. Lifecycle implies it.
+	Index bool `yaml:"index" env:"INDEX"`
+	// MaxPerUser bounds the sessions of one user; the oldest ones end. 0 is no bound
+	// but that of the index, 1000.
+	MaxPerUser int `yaml:"max_per_user" env:"MAX_PER_USER"`
+	// ActiveUsers counts the users of each day.
+	ActiveUsers ActiveUsers `yaml:"active_users" envPrefix:"ACTIVE_USERS_"`
+}
+
+// Cookie says how the cookie of a created session is set. It is always HttpOnly.
+type Cookie struct {
+	// Name is the cookie's name. Without one it is the first cookie of Sources, with the
+	// prefix "__Host-" where that is possible: Secure, no Domain, and the Path "/".
+	// A cookie with this name is also a source of the session id.
+	Name   string `yaml:"name" env:"NAME"`
+	Domain string `yaml:"domain" env:"DOMAIN"`
+	Path   string `yaml:"path" env:"PATH"`
+	// SameSite is lax, strict or none.
+	SameSite string `yaml:"same_site" env:"SAME_SITE"`
+	Secure   bool   `yaml:"secure" env:"SECURE"`
+	// MaxAge is for how long a browser keeps the cookie; with 0 until it is closed.
+	MaxAge time.Duration `yaml:"max_age" env:"MAX_AGE"`
+}
+
+// ActiveUsers is, in YAML, true, false, or a mapping of the fields below.
+type ActiveUsers struct {
+	Enabled bool `yaml:"enabled,scalar" env:"ENABLED"`
+	// MaxID is the largest user id that has a bit of its own in the day's bitmap, which
+	// is up to MaxID/8 bytes long. Other users are estimated (HyperLogLog).
+	MaxID int `yaml:"max_id" env:"MAX_ID"`
 }
 
 // Source is one place of a session id: exactly one of its fields is set.
@@ -55,6 +94,10 @@ func Default() Config {
 		Identity:   map[string]string{"X-User-Id": "user_id"},
 		User:       "user_id",
 		RetryAfter: time.Second,
+
+		LifecycleHeader: "Pillion-Session",
+		Cookie:          Cookie{Path: "/", SameSite: "lax", Secure: true},
+		ActiveUsers:     ActiveUsers{MaxID: 10_000_000},
 	}
 }
 

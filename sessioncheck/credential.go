@@ -56,7 +56,7 @@ type found struct {
 
 // credentials finds the ids of the first source that is present. The ids are the
 // ones to try, in order; with none, the reason says why.
-func credentials(sources []source, raw []byte, all *[maxSources]found) ([][]byte, Reason) {
+func credentials(sources []source, raw []byte, all *[maxSources + 1]found) ([][]byte, Reason) {
 	for i := range sources {
 		all[i] = found{buf: all[i].buf[:0]}
 	}
@@ -80,7 +80,7 @@ func credentials(sources []source, raw []byte, all *[maxSources]found) ([][]byte
 
 // scanLines reads the header lines. It gives false when a line that counts goes on
 // in the next (obs-fold, RFC 9112 section 5.2): recipients differ in what it says.
-func scanLines(sources []source, raw []byte, all *[maxSources]found) bool {
+func scanLines(sources []source, raw []byte, all *[maxSources + 1]found) bool {
 	counted := false
 	for len(raw) > 0 {
 		line := raw
@@ -106,7 +106,7 @@ func scanLines(sources []source, raw []byte, all *[maxSources]found) bool {
 }
 
 // scanLine says whether the line is of any source.
-func scanLine(sources []source, name, value []byte, all *[maxSources]found) bool {
+func scanLine(sources []source, name, value []byte, all *[maxSources + 1]found) bool {
 	cookies := equalFold(name, "cookie")
 	counted := false
 	for i := range sources {

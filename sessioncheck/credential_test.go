@@ -13,7 +13,7 @@ func defaultSources() []source {
 }
 
 func extract(raw string) (string, Reason) {
-	var all [maxSources]found
+	var all [maxSources + 1]found
 	ids, reason := credentials(defaultSources(), []byte(raw), &all)
 	return string(bytes.Join(ids, []byte(" "))), reason
 }
@@ -74,7 +74,7 @@ func TestCredentials(t *testing.T) {
 
 // Scratch is used again: nothing of one request may reach the next.
 func TestCredentialsForgetTheLastRequest(t *testing.T) {
-	var all [maxSources]found
+	var all [maxSources + 1]found
 	credentials(defaultSources(), []byte("X-Session-ID: a\r\nCookie: session_id=b; session_id=c\r\n"), &all)
 	if ids, reason := credentials(defaultSources(), []byte("Host: h\r\n"), &all); len(ids) != 0 || reason != ReasonMissing {
 		t.Errorf("got %q (%s)", ids, reason)
@@ -89,7 +89,7 @@ func FuzzCredentials(f *testing.F) {
 	f.Add([]byte("X-Session-ID: a\r\nX-Session-ID: b\r\n: \r\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		before := bytes.Clone(raw)
-		var all [maxSources]found
+		var all [maxSources + 1]found
 		ids, reason := credentials(defaultSources(), raw, &all)
 		if (len(ids) == 0) != (reason != ReasonNone) || len(ids) > maxCandidates {
 			t.Fatalf("%d ids, reason %s", len(ids), reason)

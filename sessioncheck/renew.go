@@ -28,15 +28,22 @@ func newRenewal(cfg *Config) *renewal {
 		pending: make(map[string]struct{}),
 	}
 	if cfg.Sliding {
-		r.below = (cfg.TTL - min(cfg.TTL/10, time.Minute)).Milliseconds()
+		r.below = dueBelow(cfg.TTL)
 	}
 	return r
 }
 
+// dueBelow gives what must be left of a lifetime, in ms, for a session not to be due.
+func dueBelow(ttl time.Duration) int64 { return (ttl - min(ttl/10, time.Minute)).Milliseconds() }
+
 // due judges by what is left of the lifetime. A session that the application gave a
 // longer one than ours keeps it, and one without an expiry stays without.
 func (r *renewal) due(s *Session, now time.Time) bool {
-	return s.expireAt != 0 && s.expireAt-now.UnixMilli() < r.below
+	below := r.below
+	if s.ttl != 0 && below != 0 {
+		below = dueBelow(s.ttl)
+	}
+	return s.expireAt != 0 && s.expireAt-now.UnixMilli() < below
 }
 
 // enqueue never waits. The flag in the session keeps later requests away from the
@@ -85,13 +92,33 @@ func (c *Checker) Run(ctx context.Context) {
 	}
 }
 
-// renew sends one pipeline. After a failure the next request of a session tries again.
+// renew sends one pipeline for each lifetime; but for sessions with one of their own
+// (ttlField) there is only session.ttl.
 func (c *Checker) renew(ctx context.Context, batch []*Session) {
+	for len(batch) > 0 {
+		ttl := batch[0].ttl
+		n := 1
+		for i := 1; i < len(batch); i++ {
+			if batch[i].ttl == ttl {
+				batch[n], batch[i] = batch[i], batch[n]
+				n++
+			}
+		}
+		if ttl == 0 {
+			ttl = c.renewal.ttl
+		}
+		c.renewFor(ctx, batch[:n], ttl)
+		batch = batch[n:]
+	}
+}
+
+// renewFor sends one pipeline. After a failure the next request of a session tries again.
+func (c *Checker) renewFor(ctx context.Context, batch []*Session, ttl time.Duration) {
 	keys := make([]string, len(batch))
 	for i, s := range batch {
 		keys[i] = s.key
 	}
-	err := c.store.Expire(ctx, keys, c.renewal.ttl)
+	err := c.store.Expire(ctx, keys, ttl)
 	c.renewal.mu.Lock()
 	for _, s := range batch {
 		delete(c.renewal.pending, s.key)

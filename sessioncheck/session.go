@@ -24,11 +24,13 @@ type Session struct {
 	userKey    string  // "u" and the user, or sessionKey
 	values     []value // as in schema.paths
 	identity   []byte
-	expireAt   int64 // Unix milliseconds; 0: no expiry
-	idleUntil  int64 // Unix milliseconds, of the framework's own; 0: none
+	expireAt   int64         // Unix milliseconds; 0: no expiry
+	idleUntil  int64         // Unix milliseconds, of the framework's own; 0: none
+	ttl        time.Duration // that renewal sets; 0: session.ttl
 	malformed  bool
 	guest      bool // nobody is logged in
 	renewing   atomic.Bool
+	sighted    atomic.Int32 // the day on which it was reported as seen; see Users
 }
 
 // User is the value of the configured user field; empty when the session has none
@@ -112,6 +114,9 @@ func newSchema(cfg *Config, fields []string) *schema {
 		sc.identity = append(sc.identity, identityField{name, sc.add(cfg.Identity[name])})
 		sc.identityNames = append(sc.identityNames, normalName(name))
 	}
+	if cfg.Lifecycle { // a client must not send what an application might echo
+		sc.identityNames = append(sc.identityNames, normalName(cfg.LifecycleHeader))
+	}
 	for _, f := range fields {
 		sc.add(f)
 	}
@@ -150,6 +155,7 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 			s.expireAt = s.idleUntil
 		}
 	}
+	s.ttl = ownTTL(doc)
 	for i, path := range sc.paths {
 		s.values[i] = fieldValue(doc, path)
 	}

@@ -81,6 +81,7 @@ type Stats struct {
 	RenewDropped    uint64 // renewals that found the queue full; the next request tries again
 	RenewFailed     uint64 // renewals that Redis did not answer; likewise
 	Watched         int    // sessions on which something long-lived depends now
+	ProbesRejected  uint64 // checks that were not made since too many waited for Redis
 	WatchEnded      uint64 // what was told that its session is over
 	IdentityOmitted uint64 // decoded fields left out because they are no safe header values
 }
@@ -91,7 +92,7 @@ func (c *Checker) Stats() Stats {
 	s := Stats{
 		ValidRedis: n.redis.Load(), Unknown: n.reasons[ReasonUnavailable].Load(), Absent: make(map[string]uint64),
 		Renewed: n.renewed.Load(), RenewDropped: n.renewDropped.Load(), RenewFailed: n.renewFailed.Load(),
-		IdentityOmitted: n.omitted.Load(), WatchEnded: n.ended.Load(),
+		IdentityOmitted: n.omitted.Load(), WatchEnded: n.ended.Load(), ProbesRejected: c.probes.rejected.Load(),
 	}
 	c.watches.mu.Lock()
 	s.Watched = len(c.watches.byKey)

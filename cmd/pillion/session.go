@@ -1,144 +1,121 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
-	"time"
+	"net/http"
+	"net/url"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
-
-	"github.com/pillion-proxy/pillion"
-	"github.com/pillion-proxy/pillion/redisconn"
-	"github.com/pillion-proxy/pillion/sessioncheck"
-	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
-// askRedis bounds the commands of verify: a person waits, no request does.
-const askRedis = 2 * time.Second
-
+// sessionCommand is the parent of what can be done about sessions.
 func (p *program) sessionCommand() *cobra.Command {
-	cmd := plain(&cobra.Command{Use: "session", Short: "Look at sessions as the proxy sees them"})
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	cmd.AddCommand(p.verifyCommand())
-	return cmd
-}
-
-// verifyFlags are the flags of session verify.
-type verifyFlags struct {
-	config, format, redis, cookie, id string
-	secrets                           []string
-}
-
-func (p *program) verifyCommand() *cobra.Command {
-	var f verifyFlags
 	cmd := plain(&cobra.Command{
-		Use:   "verify (--config FILE | --format FORMAT [--secret SECRET …] [--redis URL]) (--cookie VALUE | --id ID)",
-		Short: "Explain step by step why a session's cookie is accepted or not",
-		Long: "Explain step by step why a session's cookie is accepted or not. A line for each step says ok, failed or\n" +
-			"unknown, and what to do; secrets and ids are never printed. Exit 0 when the session is accepted, 1 when it is\n" +
-			"refused, 2 when the command line is wrong or Redis gives no answer.\n\n" +
-			"What comes from --format, without --redis, is checked up to the id, without Redis.",
+		Use:   "session",
+		Short: "List and end sessions, and explain why one is accepted or not",
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	})
-	flags := cmd.Flags()
-	p.configFlag(cmd, &f.config)
-	flags.StringVar(&f.format, "format", "", "session format, with its defaults: "+strings.Join(formats.Names(), ", "))
-	flags.StringArrayVar(&f.secrets, "secret", nil, "a secret of the application, in place of session.secrets; may be given several times")
-	flags.StringVar(&f.redis, "redis", "", "URL of the Redis with the sessions, in place of redis.url")
-	flags.StringVar(&f.cookie, "cookie", "", "what the client sends: the cookie's value, also of a header or a bearer token")
-	flags.StringVar(&f.id, "id", "", "the id itself, as it is in the Redis key, in place of a cookie")
+	cmd.AddCommand(p.sessionListCommand(), p.sessionDestroyCommand(), p.sessionDestroyAllCommand(), p.verifyCommand())
+	return cmd
+}
+
+func (p *program) sessionListCommand() *cobra.Command {
+	var f adminFlags
+	var user string
+	cmd := plain(&cobra.Command{Use: "list --user USER", Short: "List the sessions of a user, without their ids"})
+	p.adminFlags(cmd, &f)
+	cmd.Flags().StringVar(&user, "user", "", "the user, as the session field session.user has it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if flags.Changed("cookie") == flags.Changed("id") {
-			return usageError{errors.New("session verify: give either --cookie or --id")}
+		if user == "" {
+			return usageError{errors.New("session list: give --user")}
 		}
-		if f.config != "" && f.format != "" {
-			return usageError{errors.New("session verify: give either --config or --format")}
-		}
-		return p.verify(cmd.Context(), f)
+		return p.ask(cmd, f, http.MethodGet, "/sessions?user="+url.QueryEscape(user))
 	}
 	return cmd
 }
 
-func (p *program) verify(ctx context.Context, f verifyFlags) error {
-	cfg, err := p.verifyConfig(f)
-	if err != nil {
-		return usageError{fmt.Errorf("session verify: %w", err)}
-	}
-	id := f.id
-	var steps []sessioncheck.Step
-	if f.id == "" {
-		steps, id = sessioncheck.ExplainValue(&cfg.Session, f.cookie)
-	}
-	switch {
-	case id == "":
-	case f.format != "" && f.redis == "":
-		steps = append(steps, sessioncheck.Step{
-			Outcome: sessioncheck.StepNote, Text: "the session itself was not looked at", Remedy: "give --redis URL",
-		})
-	default:
-		found, err := p.askForSession(ctx, cfg, id)
-		if err != nil {
-			return usageError{fmt.Errorf("session verify: %w", err)}
+func (p *program) sessionDestroyCommand() *cobra.Command {
+	var f adminFlags
+	cmd := &cobra.Command{Use: "destroy HANDLE", Short: "End one session, by its handle in the list"}
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || args[0] == "" {
+			return usageError{errors.New("session destroy: give one handle, as session list shows it")}
 		}
-		steps = append(steps, found...)
+		return nil
 	}
-	return p.printSteps(steps)
+	p.adminFlags(cmd, &f)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return p.ask(cmd, f, http.MethodDelete, "/sessions/"+url.PathEscape(args[0]))
+	}
+	return cmd
 }
 
-// verifyConfig gives the settings in effect, checked as run checks them.
-func (p *program) verifyConfig(f verifyFlags) (cfg pillion.Config, err error) {
-	if f.format == "" {
-		cfg, _, err = p.load(f.config)
-	} else {
-		cfg = pillion.Default()
-		cfg.Session = sessioncheck.DefaultFor(f.format)
-		cfg.Session.Format = f.format
+func (p *program) sessionDestroyAllCommand() *cobra.Command {
+	var f adminFlags
+	var user string
+	cmd := plain(&cobra.Command{Use: "destroy-all --user USER", Short: "Log a user out everywhere"})
+	p.adminFlags(cmd, &f)
+	cmd.Flags().StringVar(&user, "user", "", "the user, as the session field session.user has it")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if user == "" {
+			return usageError{errors.New("session destroy-all: give --user")}
+		}
+		return p.ask(cmd, f, http.MethodDelete, "/sessions?user="+url.QueryEscape(user))
 	}
-	if err != nil {
-		return cfg, fmt.Errorf("the configuration has mistakes:\n%w", err)
-	}
-	if len(f.secrets) > 0 {
-		cfg.Session.Secrets = f.secrets
-	}
-	if f.redis != "" {
-		cfg.Redis = redisconn.Default()
-		cfg.Redis.URL = f.redis
-	}
-	return cfg, cfg.Validate()
+	return cmd
 }
 
-func (p *program) askForSession(ctx context.Context, cfg pillion.Config, id string) ([]sessioncheck.Step, error) {
-	cfg.Redis.Timeout = askRedis
-	conn, err := redisconn.Open(cfg.Redis, 1<<20, zerolog.Nop())
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	return sessioncheck.ExplainSession(ctx, &cfg.Session, conn, id, time.Now()), nil
+// usersCommand is the parent of what can be asked about users.
+func (p *program) usersCommand() *cobra.Command {
+	cmd := plain(&cobra.Command{
+		Use:   "users",
+		Short: "Ask who was active",
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	})
+	cmd.AddCommand(p.usersActiveCommand(), p.usersStreakCommand())
+	return cmd
 }
 
-// printSteps gives the exit code by the worst of the steps.
-func (p *program) printSteps(steps []sessioncheck.Step) error {
-	has := func(o sessioncheck.Outcome) bool {
-		return slices.ContainsFunc(steps, func(s sessioncheck.Step) bool { return s.Outcome == o })
-	}
-	for _, s := range steps {
-		line := fmt.Sprintf("%-8s%s", s.Outcome, s.Text)
-		if s.Remedy != "" {
-			line += ": " + s.Remedy
+func (p *program) usersActiveCommand() *cobra.Command {
+	var f adminFlags
+	var day string
+	cmd := plain(&cobra.Command{Use: "active [--day 2026-11-25]", Short: "Count the users of a day, and of the week and month that end with it"})
+	p.adminFlags(cmd, &f)
+	cmd.Flags().StringVar(&day, "day", "", "the day in UTC (default: today)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		path := "/users/active"
+		if day != "" {
+			path += "?day=" + url.QueryEscape(day)
 		}
-		if _, err := fmt.Fprintln(p.stdout, line); err != nil {
-			return err
+		return p.ask(cmd, f, http.MethodGet, path)
+	}
+	return cmd
+}
+
+func (p *program) usersStreakCommand() *cobra.Command {
+	var f adminFlags
+	var user string
+	cmd := plain(&cobra.Command{Use: "streak --user USER", Short: "Count the days in a row on which a user was active"})
+	p.adminFlags(cmd, &f)
+	cmd.Flags().StringVar(&user, "user", "", "the user's numeric id")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if user == "" {
+			return usageError{errors.New("users streak: give --user")}
 		}
+		return p.ask(cmd, f, http.MethodGet, "/users/"+url.PathEscape(user)+"/streak")
 	}
-	switch {
-	case has(sessioncheck.StepUnknown):
-		return exitError{2}
-	case has(sessioncheck.StepFailed) || len(steps) == 0:
-		return exitError{1}
+	return cmd
+}
+
+// ask makes one call of the admin API and writes its answer.
+func (p *program) ask(cmd *cobra.Command, f adminFlags, method, path string) error {
+	c, err := p.admin(f)
+	if err != nil {
+		return err
 	}
-	return nil
+	text, err := c.call(cmd.Context(), method, path, nil)
+	if err == nil {
+		_, err = p.stdout.Write(text)
+	}
+	return err
 }
