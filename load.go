@@ -40,6 +40,7 @@ func Load(opts LoadOptions) (Config, error) {
 	l.readVariables()
 	l.readYAML()
 	l.applyEnv()
+	l.sessionDefaults()
 	if !l.yaml.Unreadable {
 		l.validate()
 	}
@@ -123,11 +124,7 @@ func elementDefault(t reflect.Type) any {
 // validate adds what is wrong with the values, at the places they came from.
 func (l *loader) validate() {
 	v := newValidator(&l.cfg)
-	v.isSet = func(key string) bool {
-		_, env := l.fromEnv[key]
-		_, file := l.yaml.Positions[key]
-		return env || file
-	}
+	v.isSet = l.isSet
 	v.suspect = l.suspect
 	v.run()
 	for _, m := range v.mistakes {

@@ -62,6 +62,7 @@ func metricTexts() [][]string {
 		{"memory_bytes", "What the values in memory cost, overhead included."},
 		{"memory_evictions_total", "Values that memory had no room for."},
 		{"session_checks_total", "Session checks by result.", "result"},
+		{"session_identity_omitted_total", "Identity headers left out since their value is unsafe or too long, counted once for each time that a session is decoded."},
 		{"session_renewals_total", "Sessions whose lifetime was set again."},
 		{"session_renewals_failed_total", "Renewals that were dropped or not answered; the next request tries again."},
 		{"session_staleness_bound_seconds", "The longest time for which a session that has ended may still be accepted, a cut link to Redis included: redis.max_staleness."},
@@ -217,6 +218,8 @@ func (c *collector) sessions(e emitter) {
 	s := c.p.sessions.Stats()
 	e.counter("session_checks_total", s.ValidMemory, "valid_memory")
 	e.counter("session_checks_total", s.ValidRedis, "valid_redis")
+	e.counter("session_checks_total", s.ValidGrace, "valid_grace")
+	e.counter("session_identity_omitted_total", s.IdentityOmitted)
 	for reason, n := range s.Absent {
 		e.counter("session_checks_total", n, reason)
 	}

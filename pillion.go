@@ -161,6 +161,7 @@ func settings(cfg Config) proxy.Settings {
 		Keep: cfg.Cache.Keep, Targets: cfg.Cache.Targets, TagFields: cfg.Cache.TagFields,
 		NoVarySearch: cfg.Cache.NoVarySearch, StatusKey: cfg.Cache.StatusKey, UntilClose: cfg.Upstream.UntilClose, PurgeFrom: cfg.Cache.PurgeFrom,
 		FillTimeout: cfg.Upstream.Timeouts.ResponseHeader, RetryAfter: cfg.Session.RetryAfter,
+		OnMissing: cfg.Session.OnMissing, CORSOrigins: cfg.Session.CORSOrigins,
 		Access: cfg.Log.Access, Sample: cfg.Log.Sample,
 	}
 }

@@ -32,7 +32,7 @@ func (r *reloadState) counts() (ok, failed uint64, lastOK bool) {
 
 // Reload puts a new configuration to use for the requests that come from now on;
 // requests under way keep the one that they began with. What can change are rules,
-// session.retry_after, log.access, log.sample, of cache: max_object, keep, targets and
+// session.retry_after, session.on_missing, session.cors_origins, log.access, log.sample, of cache: max_object, keep, targets and
 // tag_fields, and of server: max_body, trusted_proxies, request_id, max_tunnels,
 // tunnel_idle_timeout and tunnel_drain. When anything else differs, or anything is
 // wrong, nothing is changed and the error says what: the last good configuration
@@ -75,6 +75,7 @@ func needRestart(old, now Config) []string {
 	old.Cache.MaxObject, old.Cache.Keep = now.Cache.MaxObject, now.Cache.Keep
 	old.Cache.Targets, old.Cache.TagFields = now.Cache.Targets, now.Cache.TagFields
 	old.Session.RetryAfter = now.Session.RetryAfter
+	old.Session.OnMissing, old.Session.CORSOrigins = now.Session.OnMissing, now.Session.CORSOrigins
 	old.Log.Access, old.Log.Sample = now.Log.Access, now.Log.Sample
 	old.Server.MaxBody, old.Server.TrustedProxies = now.Server.MaxBody, now.Server.TrustedProxies
 	old.Server.RequestID = now.Server.RequestID

@@ -40,7 +40,7 @@ func newValidator(cfg *Config) *validator {
 	v.isSet = func(key string) bool { return key == keyRedisURL && cfg.Redis.URL != Default().Redis.URL }
 	v.suspect = func(string) bool { return false }
 	for _, f := range strictyaml.Keys(reflect.TypeFor[Config]()) {
-		v.secrets[f.Name] = f.Secret
+		v.secrets[f.Name], v.secrets[f.Name+"[]"] = f.Secret, f.Secret // the elements of a list too
 	}
 	return v
 }

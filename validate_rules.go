@@ -128,6 +128,7 @@ func (v *validator) sessionPolicy(at string, p sessioncheck.Policy) {
 	if mode := v.modeKey(at); p.Mode != "" || v.isSet(mode) && mode != at {
 		v.oneOf(mode, string(p.Mode), "a session mode", "none", "optional", "required")
 	}
+	v.onMissing(at, p)
 	if p.Require == nil {
 		return
 	}

@@ -7,22 +7,76 @@ import (
 	"strings"
 
 	"github.com/pillion-proxy/pillion/sessioncheck"
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 func (v *validator) session() {
 	s := v.cfg.Session
-	if s.Format != "json" {
-		v.add("session.format", s.Format, orEmpty(s.Format, "is not a supported session format"), "write json, the only format so far")
-	}
+	v.sessionFormat(s)
 	v.sessionKey(s.Key)
 	v.positive("session.ttl", s.TTL)
 	v.positive("session.retry_after", s.RetryAfter)
-	if s.User == "" {
+	if f := formats.Lookup(s.Format); s.User == "" && (f == nil || !f.PresenceOnly) {
 		v.add("session.user", "", "is empty", "name the session field that identifies the user, such as user_id")
 	}
 	v.sources(s)
 	v.identity(s.Identity)
 	v.lifecycle()
+	v.sessionResult(&s)
+}
+
+// sessionFormat checks what depends on the format.
+func (v *validator) sessionFormat(s sessioncheck.Config) {
+	f := formats.Lookup(s.Format)
+	if f == nil {
+		v.add("session.format", s.Format, orEmpty(s.Format, "is not a supported session format"), "write "+orList(formats.Names()))
+		return
+	}
+	v.sessionSecrets(f, s.Secrets)
+	for i, path := range s.Login {
+		if slices.Contains(strings.Split(path, "."), "") {
+			v.add(v.element("session.login", i), path, orEmpty(path, "is not a field's path"), "write names with dots between them, such as passport.user")
+		}
+	}
+	if f.PresenceOnly {
+		v.nothingRead("session.login", len(s.Login) > 0)
+		v.nothingRead("session.identity", len(s.Identity) > 0)
+		v.nothingRead("session.user", s.User != "")
+		for i, r := range v.cfg.Rules {
+			rule := v.element("rules", i)
+			v.nothingRead(rule+".session.require", len(r.Session.Require) > 0)
+			v.nothingRead(rule+".cache.key.session", len(r.Cache.Key.Session) > 0)
+		}
+	}
+	if f.NoRenewal && s.Sliding {
+		v.add("session.sliding", "true", fmt.Sprintf("does not keep sessions of the format %s alive: only the application can", f.Name), "write false")
+	}
+}
+
+// sessionSecrets: a secret is never shown, so its place in the list must tell it apart.
+func (v *validator) sessionSecrets(f *formats.Format, secrets []string) {
+	switch {
+	case f.Secrets == formats.RequiredSecrets && len(secrets) == 0:
+		v.add("session.secrets", "", fmt.Sprintf("is empty, but cookies of the format %s are signed", f.Name),
+			`list the application's secrets, such as ["file:/run/secrets/session"], the current one first`)
+	case f.Secrets == formats.NoSecrets && len(secrets) > 0:
+		v.add("session.secrets", "", fmt.Sprintf("has no use with the format %s, whose cookies are not signed", f.Name), "remove it")
+		return
+	}
+	for i, secret := range secrets {
+		key := v.element("session.secrets", i)
+		if secret == "" {
+			v.add(key, "", "is empty", "write the secret, or remove the entry")
+		} else if _, err := f.Verifier([]string{secret}, ""); err != nil {
+			v.add(key, secret, err.Error(), "write the secret as the application has it, such as APP_KEY with its base64: in front")
+		}
+	}
+}
+
+func (v *validator) nothingRead(key string, set bool) {
+	if set {
+		v.add(key, "", fmt.Sprintf("has no field to name: of the format %s only the presence of a session counts", v.cfg.Session.Format), "remove it, or write another session.format")
+	}
 }
 
 func (v *validator) sessionKey(key string) {
@@ -46,7 +100,7 @@ func (v *validator) sources(s sessioncheck.Config) {
 	for i, src := range s.Sources {
 		key := fmt.Sprintf("session.sources[%d]", i)
 		v.source(key, src)
-		same := sessioncheck.Source{Header: strings.ToLower(src.Header), Cookie: src.Cookie}
+		same := sessioncheck.Source{Header: strings.ToLower(src.Header), Cookie: src.Cookie, Bearer: src.Bearer}
 		if first, twice := seen[same]; twice && src != (sessioncheck.Source{}) {
 			v.add(key, "", fmt.Sprintf("is the same as session.sources[%d]", first), "remove one of the two")
 		}
@@ -56,8 +110,13 @@ func (v *validator) sources(s sessioncheck.Config) {
 
 func (v *validator) source(key string, src sessioncheck.Source) {
 	switch {
+	case src.Bearer:
+		if src.Header != "" || src.Cookie != "" {
+			v.add(key, "", "has bearer beside a header or cookie", "write two entries, in the order in which to try them")
+		}
+		v.notIdentity(key+".bearer", "Authorization")
 	case src.Header == "" && src.Cookie == "":
-		v.add(key, "", "has neither header nor cookie", "write {header: X-Session-ID} or {cookie: session_id}")
+		v.add(key, "", "has neither header nor cookie", "write {header: X-Session-ID}, {cookie: session_id} or {bearer: true}")
 	case src.Header != "" && src.Cookie != "":
 		v.add(key, "", "has both header and cookie", "write two entries, in the order in which to try them")
 	case src.Cookie != "":
@@ -78,9 +137,10 @@ func (v *validator) notIdentity(key, name string) {
 }
 
 func (v *validator) notIdentityOf(key, name, remedy string) {
-	for _, identity := range slices.Sorted(maps.Keys(v.cfg.Session.Identity)) {
+	headers := v.cfg.Session.IdentityHeaders()
+	for _, identity := range slices.Sorted(maps.Keys(headers)) {
 		if headerTwin(identity) == headerTwin(name) {
-			v.add(key, name, fmt.Sprintf("is also in session.identity, as %q, and is removed from requests", identity), remedy)
+			v.add(key, name, fmt.Sprintf("is also in %s, as %q, and is removed from requests", headers[identity], identity), remedy)
 		}
 	}
 }

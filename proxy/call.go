@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/proxy/wire"
 	"github.com/pillion-proxy/pillion/sessioncheck"
@@ -60,7 +61,7 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 	head = append(append(head, ' '), fasthttp.StatusMessage(status)...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
-		if k := kindOf(name); k == kindPass && !foldEqual(name, "content-type") && !c.lifecycle.IsHeader(name) {
+		if k := kindOf(name); k == kindPass && !syntax.FoldEqual(name, "content-type") && !c.lifecycle.IsHeader(name) {
 			head = appendLine(head, name, value)
 		}
 	}

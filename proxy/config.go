@@ -34,6 +34,8 @@ type Rule struct {
 	// Allow names what a path may have though applications do not agree on what it
 	// means: encoded_slash, empty_segment.
 	Allow []string `yaml:"allow"`
+	// CSRF refuses what another site made a browser send with its session cookie.
+	CSRF CSRF `yaml:"csrf"`
 }
 
 // Rewrite changes the path on its way to the application. Everything else here sees

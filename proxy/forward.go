@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/proxy/wire"
 )
@@ -25,6 +26,7 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 	b = x.appendAppHost(b)
 	b = append(b, '\r', '\n')
 	start := len(b)
+	strip := x.stripsID()
 	for i := range x.lines {
 		l := &x.lines[i]
 		switch l.kind {
@@ -39,6 +41,12 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 		if l.kind == kindMaxForwards {
 			b = x.appendMaxForwards(b, l)
 			continue
+		}
+		if strip {
+			if rest, held := x.h.sessions.AppendWithout(b, l.name, l.value); held {
+				b = rest
+				continue
+			}
 		}
 		b = appendLine(b, l.name, l.value)
 	}
@@ -98,10 +106,10 @@ func (x *exchange) inKey(name []byte) bool {
 func conditional(name []byte) bool {
 	switch name[0] | 0x20 {
 	case 'i':
-		return foldEqual(name, "if-none-match") || foldEqual(name, "if-modified-since") ||
-			foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") || foldEqual(name, "if-range")
+		return syntax.FoldEqual(name, "if-none-match") || syntax.FoldEqual(name, "if-modified-since") ||
+			syntax.FoldEqual(name, "if-match") || syntax.FoldEqual(name, "if-unmodified-since") || syntax.FoldEqual(name, "if-range")
 	case 'r':
-		return foldEqual(name, "range")
+		return syntax.FoldEqual(name, "range")
 	}
 	return false
 }

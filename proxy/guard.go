@@ -4,6 +4,8 @@ import (
 	"bytes"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // refusal is a request that is not forwarded, because two readers could take it
@@ -33,7 +35,7 @@ var (
 	refuseTooManyFields = refusal{431, "too_many_fields", "The header has more than 256 lines."}
 	refuseFraming       = refusal{400, "framing", "Content-Length and Transfer-Encoding are both given, given twice, or not understood."}
 	refuseCoding        = refusal{501, "transfer_coding", "The only transfer coding that is understood is chunked."}
-	refuseTwin          = refusal{400, "field_twin", "A field is named like Content-Length or Transfer-Encoding, with an underscore."}
+	refuseTwin          = refusal{400, "field_twin", "A field is named like Content-Length or Transfer-Encoding, but for the hyphen."}
 	refuseBody          = refusal{413, "body", "The body is larger than is allowed here."}
 )
 
@@ -105,7 +107,7 @@ func (x *exchange) framing() *refusal {
 			}
 		case kindCoding:
 			codings++
-			if !foldEqual(x.lines[i].value, "chunked") {
+			if !syntax.FoldEqual(x.lines[i].value, "chunked") {
 				return &refuseCoding
 			}
 		case kindUpgrade:
@@ -149,8 +151,8 @@ func splitTarget(raw, method []byte) (authority, target []byte, r *refusal) {
 		return nil, raw, nil
 	}
 	scheme := len("http://")
-	if len(raw) <= scheme || !foldEqual(raw[:scheme], "http://") {
-		if scheme++; len(raw) <= scheme || !foldEqual(raw[:scheme], "https://") {
+	if len(raw) <= scheme || !syntax.FoldEqual(raw[:scheme], "http://") {
+		if scheme++; len(raw) <= scheme || !syntax.FoldEqual(raw[:scheme], "https://") {
 			return nil, nil, &refuseTarget
 		}
 	}
@@ -291,7 +293,7 @@ func canonicalQuery(dst, raw []byte) ([]byte, *refusal) {
 		switch {
 		case c <= 0x20 || c == 0x7f || c == '#':
 			return dst, &refuseTargetByte
-		case c >= 0x80 || c == '"' || c == '<' || c == '>':
+		case c >= 0x80 || c == '"' || c == '<' || c == '>' || c == '\\':
 			dst = appendEscape(dst, c)
 		default:
 			dst = append(dst, c)
@@ -304,21 +306,9 @@ func unhex(b []byte, i int) (byte, bool) {
 	if i+2 >= len(b) {
 		return 0, false
 	}
-	hi, ok1 := hexDigit(b[i+1])
-	lo, ok2 := hexDigit(b[i+2])
+	hi, ok1 := syntax.HexDigit(b[i+1])
+	lo, ok2 := syntax.HexDigit(b[i+2])
 	return hi<<4 | lo, ok1 && ok2
-}
-
-func hexDigit(c byte) (byte, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10, true
-	case 'A' <= c && c <= 'F':
-		return c - 'A' + 10, true
-	}
-	return 0, false
 }
 
 func appendEscape(dst []byte, c byte) []byte {

@@ -27,6 +27,7 @@ func TestGuard(t *testing.T) {
 		{"raw bytes escaped", get("/caf\xc3\xa9"), 200, "/caf%C3%A9"},
 		{"empty query kept", get("/a?"), 200, "/a?"},
 		{"query kept", get("/a?b=%2f..%2f&c=//"), 200, "/a?b=%2f..%2f&c=//"},
+		{"backslash in the query escaped", get(`/a?b=\c`), 200, "/a?b=%5Cc"},
 		{"absolute form", get("http://h/a"), 200, "/a"},
 		{"absolute form, other host", get("http://evil/a"), 400, ""},
 		{"absolute form, no path", get("http://h"), 200, "/"},

@@ -49,6 +49,11 @@ type Settings struct {
 	// RetryAfter is what a 503 tells the client to wait when the session cannot be
 	// checked.
 	RetryAfter time.Duration
+	// OnMissing is the answer to a request without the session that it needs, unless its
+	// rule has another.
+	OnMissing sessioncheck.OnMissing
+	// CORSOrigins are the origins whose scripts may read a 401, 403 or 503.
+	CORSOrigins []string
 	// Access says which requests are logged: off, errors, sampled or all.
 	Access string
 	// Sample is the share of the requests without an error that sampled logs.
@@ -104,6 +109,7 @@ type snapshot struct {
 	noVarySearch       bool
 	statusKey          bool
 	retryAfter         time.Duration
+	cors               corsOrigins
 	access             accessMode
 	sample             float64
 	requestID          string // the field's name in lower case; empty for no ids
@@ -128,6 +134,8 @@ type route struct {
 	responseEdit *responseEdit // likewise
 	maxBody      int64
 	allow        oddity
+	missing      *redirect // nil: 401
+	csrf         *csrf     // nil: off
 
 	// What the application of the rule brings with it.
 	origin      origin
@@ -151,6 +159,7 @@ func New(d Deps, s Settings) (*Handler, error) {
 	}
 	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1))} }
 	h.flights.init()
+	h.tunnels.init()
 	h.refreshes = make(chan struct{}, maxRefreshes)
 	return h, h.Apply(s)
 }
@@ -173,6 +182,7 @@ func (h *Handler) compile(s Settings) (*snapshot, error) {
 		requestID: strings.ToLower(s.Server.RequestID), requestTwin: normalField(s.Server.RequestID),
 		requestField: []byte(s.Server.RequestID), maxBody: int64(s.Server.MaxBody),
 	}
+	snap.cors = newCORS(s.CORSOrigins)
 	matches := make([]rules.Match, len(s.Rules))
 	for i := range s.Rules {
 		matches[i] = s.Rules[i].Match
@@ -226,6 +236,9 @@ func (h *Handler) compileRoute(s *Settings, r *Rule, params []string) (route, er
 	if out.session, err = sessioncheck.CompilePolicy(r.Session); err != nil {
 		return out, err
 	}
+	if out.missing, err = compileMissing(&s.OnMissing, out.session); err != nil {
+		return out, err
+	}
 	for _, t := range r.Cache.Tags {
 		tpl, err := cache.CompileTag(t)
 		if err != nil {
@@ -251,6 +264,7 @@ func (out *route) compileOwn(r *Rule, params []string) error {
 	}
 	out.rewrite, out.maxBody = r.Rewrite, int64(r.MaxBody)
 	out.requestEdit, out.responseEdit = compileRequestEdit(&r.RequestHeaders), compileResponseEdit(&r.ResponseHeaders)
+	out.csrf = compileCSRF(&r.CSRF)
 	for _, word := range r.Allow {
 		out.allow |= oddities()[word]
 	}

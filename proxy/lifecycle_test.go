@@ -27,7 +27,7 @@ func lifeRig(t *testing.T, app http.HandlerFunc) *rig {
 	login := rule("login", "/login/**")
 	open := rule("open", "/open/**", ttl(time.Hour))
 	r := newRig(t, []proxy.Rule{login, open}, app, 0)
-	r.session = &cfg
+	r.sessionConfig = &cfg
 	r.addPod()
 	return r
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
@@ -52,7 +53,7 @@ func (x *exchange) endWithSession(c *call) {
 
 func isEventStream(contentType []byte) bool {
 	name, _, _ := bytes.Cut(contentType, []byte{';'})
-	return foldEqual(trimOWS(name), "text/event-stream")
+	return syntax.FoldEqual(syntax.TrimOWS(name), "text/event-stream")
 }
 
 // watch begins to watch the session. A timer that fires while its response ends may find

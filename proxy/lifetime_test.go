@@ -198,6 +198,11 @@ func TestSessionGoesOn(t *testing.T) {
 		{"SET", "session:s1", `{"user_id": "7", "role": ["user", "admin"], "cart": [1]}`, "EX", "3600"},
 		{"PERSIST", "session:s1"},
 	} {
+		for _, p := range r.pods {
+			// Else the change may come before the read that follows the one before, and
+			// be seen by that.
+			eventually(t, "the session is in memory", func() bool { return p.conn.Peek([]byte("session:s1"), time.Now()) != nil })
+		}
 		reads := []uint64{r.pods[0].conn.Stats().Reads, r.pods[1].conn.Stats().Reads}
 		must(t, r.other.Do(context.Background(), r.other.B().Arbitrary(command...).Build()).Error())
 		for i, p := range r.pods {

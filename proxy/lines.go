@@ -1,6 +1,10 @@
 package proxy
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
+)
 
 // line is one field line of a request header. Its bytes alias fasthttp's copy of
 // the header as it came over the wire, and live as long as the request.
@@ -46,13 +50,13 @@ func kindOf(name []byte) kind {
 		return only(name, "authorization", kindAuthorization)
 	case 'c':
 		switch {
-		case foldEqual(name, "connection"):
+		case syntax.FoldEqual(name, "connection"):
 			return kindConnection
-		case foldEqual(name, "content_length"):
-			return kindTwin
-		case foldEqual(name, "content-length"):
+		case syntax.FoldEqual(name, "content-length"):
 			return kindLength
-		case foldEqual(name, "cache-control"):
+		case twinEqual(name, "content-length"):
+			return kindTwin
+		case syntax.FoldEqual(name, "cache-control"):
 			return kindCacheControl
 		}
 	case 'e':
@@ -60,12 +64,12 @@ func kindOf(name []byte) kind {
 	case 'f':
 		return only(name, "forwarded", kindForwarded)
 	case 'h':
-		if foldEqual(name, "http2-settings") {
+		if syntax.FoldEqual(name, "http2-settings") {
 			return kindHop
 		}
 		return only(name, "host", kindHost)
 	case 'i':
-		if foldEqual(name, "if-match") || foldEqual(name, "if-unmodified-since") {
+		if syntax.FoldEqual(name, "if-match") || syntax.FoldEqual(name, "if-unmodified-since") {
 			return kindPrecondition
 		}
 	case 'k':
@@ -74,21 +78,21 @@ func kindOf(name []byte) kind {
 		return only(name, "max-forwards", kindMaxForwards)
 	case 'p':
 		switch {
-		case foldEqual(name, "pragma"):
+		case syntax.FoldEqual(name, "pragma"):
 			return kindPragma
-		case foldEqual(name, "proxy-connection"), foldEqual(name, "proxy-authorization"),
-			foldEqual(name, "proxy-authenticate"):
+		case syntax.FoldEqual(name, "proxy-connection"), syntax.FoldEqual(name, "proxy-authorization"),
+			syntax.FoldEqual(name, "proxy-authenticate"):
 			return kindHop
 		}
 	case 'r':
 		return only(name, "range", kindRange)
 	case 't':
 		switch {
-		case foldEqual(name, "te"), foldEqual(name, "trailer"):
+		case syntax.FoldEqual(name, "te"), syntax.FoldEqual(name, "trailer"):
 			return kindHop
-		case foldEqual(name, "transfer-encoding"):
+		case syntax.FoldEqual(name, "transfer-encoding"):
 			return kindCoding
-		case foldEqual(name, "transfer_encoding"):
+		case twinEqual(name, "transfer-encoding"):
 			return kindTwin
 		}
 	case 'u':
@@ -100,7 +104,7 @@ func kindOf(name []byte) kind {
 }
 
 func only(name []byte, lower string, k kind) kind {
-	if foldEqual(name, lower) {
+	if syntax.FoldEqual(name, lower) {
 		return k
 	}
 	return kindPass
@@ -120,24 +124,9 @@ func kindOfX(name []byte) kind {
 	return kindPass
 }
 
-// foldEqual compares without regard to ASCII case; lower must be in lower case.
-func foldEqual(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i := range len(lower) {
-		c := b[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// twinEqual is foldEqual with '_' in b counting as '-'.
+// twinEqual is foldEqual with every character of b that is neither letter nor digit
+// counting as '-': CGI-like servers cannot tell them apart, and some turn all of them
+// into the same.
 func twinEqual(b []byte, lower string) bool {
 	if len(b) != len(lower) {
 		return false
@@ -147,7 +136,7 @@ func twinEqual(b []byte, lower string) bool {
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c |= 0x20
-		case c == '_':
+		case (c < 'a' || c > 'z') && (c < '0' || c > '9'):
 			c = '-'
 		}
 		if c != lower[i] {
@@ -180,11 +169,11 @@ func scan(dst []line, raw []byte) ([]line, *refusal) {
 			return dst, &refuseFold
 		}
 		colon := bytes.IndexByte(l, ':')
-		if colon < 1 || !isToken(l[:colon]) {
+		if colon < 1 || !syntax.Token(l[:colon]) {
 			return dst, &refuseFieldName
 		}
-		value := trimOWS(l[colon+1:])
-		if !validValue(value) {
+		value := syntax.TrimOWS(l[colon+1:])
+		if syntax.HasControl(value) {
 			return dst, &refuseFieldValue
 		}
 		dst = append(dst, line{name: l[:colon], value: value, kind: kindOf(l[:colon])})
@@ -192,54 +181,12 @@ func scan(dst []line, raw []byte) ([]line, *refusal) {
 	return dst, nil
 }
 
-func trimOWS(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
-		b = b[1:]
-	}
-	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
-// validValue refuses control characters other than HTAB (RFC 9110 §5.5).
-func validValue(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-func isToken(b []byte) bool {
-	for _, c := range b {
-		if !isTokenByte(c) {
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-// isTokenByte says whether c is a tchar (RFC 9110 §5.6.2).
-func isTokenByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	switch c {
-	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
-		return true
-	}
-	return false
-}
-
 // nextElement cuts the first element off a comma-separated list (RFC 9110 §5.6.1).
 func nextElement(list []byte) (element, rest []byte) {
 	if i := bytes.IndexByte(list, ','); i >= 0 {
-		return trimOWS(list[:i]), list[i+1:]
+		return syntax.TrimOWS(list[:i]), list[i+1:]
 	}
-	return trimOWS(list), nil
+	return syntax.TrimOWS(list), nil
 }
 
 // nominate marks the lines that Connection fields name as hop-by-hop (RFC 9110

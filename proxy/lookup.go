@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
 
@@ -166,13 +167,13 @@ func (x *exchange) appendExtra(dst []byte, r *route) (_ []byte, ok bool) {
 // cookie gives the first cookie of a name, as it was sent (RFC 6265 §5.4).
 func (x *exchange) cookie(name string) ([]byte, bool) {
 	for i := range x.lines {
-		if x.lines[i].kind != kindPass || !foldEqual(x.lines[i].name, "cookie") {
+		if x.lines[i].kind != kindPass || !syntax.FoldEqual(x.lines[i].name, "cookie") {
 			continue
 		}
 		for rest := x.lines[i].value; len(rest) > 0; {
 			var pair []byte
 			pair, rest, _ = bytes.Cut(rest, []byte{';'})
-			if k, v, ok := bytes.Cut(trimOWS(pair), []byte{'='}); ok && string(k) == name {
+			if k, v, ok := bytes.Cut(syntax.TrimOWS(pair), []byte{'='}); ok && string(k) == name {
 				return v, true
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
@@ -76,7 +77,7 @@ func (x *exchange) tidyHead() {
 		for list := append(x.scratch[:0], c...); len(list) > 0; {
 			var name []byte
 			name, list = nextElement(list)
-			if kindOf(name) == kindPass && !foldEqual(name, "content-type") && !foldEqual(name, "set-cookie") && !foldEqual(name, "date") {
+			if kindOf(name) == kindPass && !syntax.FoldEqual(name, "content-type") && !syntax.FoldEqual(name, "set-cookie") && !syntax.FoldEqual(name, "date") {
 				h.DelBytes(name)
 			}
 		}
@@ -168,6 +169,7 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 			h.DelBytes(l.name)
 		}
 	}
+	x.stripHandlerID()
 	if plain {
 		for _, f := range x.conds.AppendFields(nil) {
 			h.SetBytesKV(f.Name, f.Value)

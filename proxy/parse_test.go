@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 func TestTraceID(t *testing.T) {
@@ -96,7 +98,7 @@ func FuzzTemplate(f *testing.F) {
 		if !bytes.HasPrefix(out, []byte("before")) || !ok && len(out) != len("before") {
 			t.Fatalf("%q: %q %t", text, out, ok)
 		}
-		if v := out[len("before"):]; !validValue(v) || len(trimOWS(v)) != len(v) {
+		if v := out[len("before"):]; syntax.HasControl(v) || len(syntax.TrimOWS(v)) != len(v) {
 			t.Errorf("%q: %q is no field value", text, v)
 		}
 	})

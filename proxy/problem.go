@@ -12,6 +12,7 @@ import (
 // problem answers with RFC 9457 problem details. extra are further field lines,
 // each "Name: value\r\n".
 func (x *exchange) problem(status int, detail, extra string) {
+	extra += x.corsLines(status)
 	title := fasthttp.StatusMessage(status)
 	body := make([]byte, 0, 160)
 	body = append(body, `{"type":"about:blank","title":`...)

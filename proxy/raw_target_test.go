@@ -93,6 +93,7 @@ func targetCases() []rawCase {
 		bad("target absolute, with two Hosts", "GET http://h/a HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400),
 		good("target absolute in HTTP/1.0 without Host", "GET http://h/a HTTP/1.0\r\n\r\n", "GET /a").closing().with("Host: h"),
 		good("target asterisk", "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS *"),
+		bad("target relative, with HEAD", "HEAD 0 HTTP/1.0\r\n\r\n", 400), // no body, whoever refuses it
 		no("asterisk with GET", "*"),
 		no("asterisk and more", "*/a"),
 		no("authority", "h:443"),

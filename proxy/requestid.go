@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"math/rand/v2"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // maxRequestID bounds an id that is kept.
@@ -23,7 +25,7 @@ func (x *exchange) requestID() []byte {
 // no id.
 func (x *exchange) givenID() (id []byte) {
 	for i := range x.lines {
-		if l := &x.lines[i]; l.kind == kindPass && foldEqual(l.name, x.snap.requestID) {
+		if l := &x.lines[i]; l.kind == kindPass && syntax.FoldEqual(l.name, x.snap.requestID) {
 			if id != nil {
 				return nil
 			}
@@ -66,7 +68,7 @@ func appendHex(dst []byte, v uint64) []byte {
 func (x *exchange) traceID() []byte {
 	var found []byte
 	for i := range x.lines {
-		if l := &x.lines[i]; l.kind == kindPass && foldEqual(l.name, "traceparent") {
+		if l := &x.lines[i]; l.kind == kindPass && syntax.FoldEqual(l.name, "traceparent") {
 			if found != nil {
 				return nil
 			}

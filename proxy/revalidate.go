@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // validateStale makes the fill ask whether the stale entry still holds (RFC 9111
@@ -74,7 +75,7 @@ func (x *exchange) validated(c *candidate, storing bool) {
 
 func (x *exchange) setCookies() (cookies [][]byte) {
 	for i := range x.fields {
-		if foldEqual(x.fields[i].Name, "set-cookie") {
+		if syntax.FoldEqual(x.fields[i].Name, "set-cookie") {
 			cookies = append(cookies, append([]byte(nil), x.fields[i].Value...))
 		}
 	}

@@ -50,13 +50,14 @@ type rig struct {
 	// What some tests change of a pod: its settings, where its log goes, and the
 	// connections to the application.
 	settings func(*proxy.Settings)
+	session  func(*sessioncheck.Config)
 	log      zerolog.Logger
 	dial     upstream.DialFunc
 	next     fasthttp.RequestHandler // in place of the application behind a socket
 	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
 	quiet bool
 	// session, when set, is what pods have in place of the defaults.
-	session *sessioncheck.Config
+	sessionConfig *sessioncheck.Config
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
 }
@@ -66,6 +67,7 @@ type pod struct {
 	conn    *redisconn.Conn
 	handler *proxy.Handler
 	store   *cache.Store
+	session *sessioncheck.Checker
 	up      *upstream.Client
 }
 
@@ -100,8 +102,11 @@ func (r *rig) addPod() *pod {
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
 	scfg := sessioncheck.Default()
+	if r.sessionConfig != nil {
+		scfg = *r.sessionConfig
+	}
 	if r.session != nil {
-		scfg = *r.session
+		r.session(&scfg)
 	}
 	users := sessioncheck.NewUsers(scfg, conn, false, zerolog.Nop())
 	sessions, err := sessioncheck.New(scfg, conn, zerolog.Nop(), sessioncheck.WithStaleness(cfg.MaxStaleness), sessioncheck.WithUsers(users))
@@ -142,7 +147,7 @@ func (r *rig) addPod() *pod {
 		h.Shutdown(ctx)
 		<-done
 	})
-	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up}
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up, session: sessions}
 	r.pods = append(r.pods, p)
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 	"github.com/pillion-proxy/pillion/units"
 )
@@ -34,6 +35,7 @@ func CheckRule(r *Rule, params map[string]bool) []Problem {
 			c.add(fmt.Sprintf("allow[%d]", i), word, "is nothing that can be allowed", "write encoded_slash or empty_segment")
 		}
 	}
+	c.csrf(&r.CSRF)
 	return c.problems
 }
 
@@ -80,7 +82,7 @@ func (c *ruleCheck) headers(at string, h *HeaderEdit, request bool) {
 func (c *ruleCheck) name(field, name string, request bool, op string) bool {
 	normal := normalField(name)
 	switch {
-	case !isToken([]byte(name)):
+	case !syntax.Token([]byte(name)):
 		c.add(field, name, "is not a valid header name", "write letters, digits and hyphens, such as X-Plan")
 	case normal == "host" && !(request && op == "set"):
 		c.add(field, name, "says which site a request is for", "write it in request_headers.set, for the application alone")
@@ -111,7 +113,7 @@ func (c *ruleCheck) value(field, normal, value string, request bool) {
 	case len(v) > maxFieldValue:
 		c.add(field, value, fmt.Sprintf("has more than %d bytes", maxFieldValue), "write a shorter value")
 		return
-	case !validValue(v) || len(trimOWS(v)) != len(v):
+	case syntax.HasControl(v) || len(syntax.TrimOWS(v)) != len(v):
 		c.add(field, value, "has a control character, or white space at an end", "remove it")
 		return
 	}

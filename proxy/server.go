@@ -103,6 +103,7 @@ func (h *Handler) malformed(ctx *fasthttp.RequestCtx, err error) {
 		r = refuseCoding
 	}
 	x.refuse(&r)
+	ctx.Response.SkipBody = x.wire != nil && x.wire.Request().Head
 }
 
 // quietLogger gives fasthttp's own lines, which are about single connections, the

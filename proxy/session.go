@@ -13,7 +13,7 @@ import (
 // are three things: 401 is said only when Redis has said that there is no session.
 func (x *exchange) authenticate() bool {
 	p := x.route.session
-	if p.Mode() == sessioncheck.ModeNone {
+	if p.Mode() == sessioncheck.ModeNone || x.isPreflight() {
 		return true
 	}
 	res := x.h.sessions.Check(x.ctx, x.ctx.Request.Header.RawHeaders(), x.now)
@@ -21,6 +21,9 @@ func (x *exchange) authenticate() bool {
 	switch res.Status {
 	case sessioncheck.Valid:
 		x.session = res.Session
+		if !x.fromOwnSite(&res) {
+			return false
+		}
 		if !p.Allows(res.Session) {
 			x.outcome = outcomeForbidden
 			x.problem(fasthttp.StatusForbidden, "This session is not allowed to do that.", "")
@@ -29,16 +32,15 @@ func (x *exchange) authenticate() bool {
 		return true
 	case sessioncheck.Absent:
 		if p.Mode() == sessioncheck.ModeOptional {
-			return true
+			return x.fromOwnSite(&res)
 		}
-		x.outcome = outcomeUnauthorized
-		x.problem(fasthttp.StatusUnauthorized, "A valid session is needed.", "WWW-Authenticate: Session\r\n")
+		x.sessionMissing()
 		return false
 	}
 	// Not known: an optional route goes on without the session, as for a visitor;
 	// nothing that needs one does.
 	if p.Mode() == sessioncheck.ModeOptional {
-		return true
+		return x.fromOwnSite(&res)
 	}
 	x.outcome = outcomeUnknown
 	after := strconv.Itoa(max(1, int(x.snap.retryAfter/time.Second)))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // template is the value of a request field, compiled: fixed text and placeholders.
@@ -108,7 +110,7 @@ func (x *exchange) expand(dst []byte, t *template) ([]byte, bool) {
 			return dst[:start], false
 		}
 	}
-	if v := dst[start:]; !validValue(v) || len(trimOWS(v)) != len(v) {
+	if v := dst[start:]; syntax.HasControl(v) || len(syntax.TrimOWS(v)) != len(v) {
 		return dst[:start], false
 	}
 	return dst, true

@@ -5,6 +5,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
@@ -42,6 +43,6 @@ func (c *call) trail(h *fasthttp.ResponseHeader) {
 		if kindOf(name) != kindPass || c.lifecycle.IsHeader(name) || h.AddTrailerBytes(name) != nil {
 			continue
 		}
-		h.AddBytesKV(name, trimOWS(bytes.TrimRight(value, "\r\n")))
+		h.AddBytesKV(name, syntax.TrimOWS(bytes.TrimRight(value, "\r\n")))
 	}
 }

@@ -31,11 +31,18 @@ type tunnels struct {
 	open     map[*tunnel]struct{}
 	reserved int // upgrades that the application is being asked for
 	closed   bool
-	running  sync.WaitGroup // one for each in open
+	running  sync.WaitGroup  // one for each that is open or reserved
+	asking   context.Context // of the upgrades that the application is being asked for
+	stop     context.CancelFunc
 	ended    [endings]uint64
 	up, down uint64 // bytes of those that have ended
 
 	buffers sync.Pool // of *[bulkBuffer]byte
+}
+
+func (ts *tunnels) init() {
+	ts.open = make(map[*tunnel]struct{})
+	ts.asking, ts.stop = context.WithCancel(context.Background())
 }
 
 // reserve takes a place for an upgrade, before the application is asked.
@@ -46,6 +53,7 @@ func (ts *tunnels) reserve(limit int) bool {
 		return false
 	}
 	ts.reserved++
+	ts.running.Add(1)
 	return true
 }
 
@@ -53,6 +61,7 @@ func (ts *tunnels) unreserve() {
 	ts.mu.Lock()
 	ts.reserved--
 	ts.mu.Unlock()
+	ts.running.Done()
 }
 
 // add enters a tunnel, unless a shutdown has begun. From then on the tunnel ends by end
@@ -62,9 +71,6 @@ func (ts *tunnels) add(t *tunnel) bool {
 	defer ts.mu.Unlock()
 	if ts.closed {
 		return false
-	}
-	if ts.open == nil {
-		ts.open = make(map[*tunnel]struct{})
 	}
 	ts.open[t] = struct{}{}
 	ts.running.Add(1)
@@ -92,12 +98,14 @@ func (ts *tunnels) shutdown(ctx context.Context, drain time.Duration) {
 	go func() { ts.running.Wait(); close(done) }()
 	timer := time.NewTimer(drain)
 	defer timer.Stop()
+	defer ts.stop()
 	select {
 	case <-done:
 		return
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	ts.stop()
 	for _, t := range ts.all() {
 		t.end(endShutdown)
 	}

@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
 
@@ -32,7 +32,7 @@ func (x *exchange) connectionNames(option string) bool {
 		}
 		for list := x.lines[i].value; len(list) > 0; {
 			var name []byte
-			if name, list = nextElement(list); foldEqual(name, option) {
+			if name, list = nextElement(list); syntax.FoldEqual(name, option) {
 				return true
 			}
 		}
@@ -66,11 +66,11 @@ func (x *exchange) appendOffer(dst []byte) []byte {
 // rule and no session check has seen.
 func mayBecome(protocol []byte) bool {
 	name, version, versioned := bytes.Cut(protocol, []byte{'/'})
-	if !isToken(name) || versioned && !isToken(version) {
+	if !syntax.Token(name) || versioned && !syntax.Token(version) {
 		return false
 	}
 	for _, carrier := range [...]string{"h2c", "h2", "h3", "http", "tls"} {
-		if foldEqual(name, carrier) {
+		if syntax.FoldEqual(name, carrier) {
 			return false
 		}
 	}
@@ -103,7 +103,7 @@ func (x *exchange) upgradeTo() {
 	c.head = append(x.appendOffer(head), "\r\n\r\n"...)
 	c.req.Head = c.head
 	origin := x.route.origin.(*upstreamOrigin)
-	conn, body, err := origin.client.Upgrade(context.Background(), &c.req, &x.ctx.Response.Header)
+	conn, body, err := origin.client.Upgrade(x.h.tunnels.asking, &c.req, &x.ctx.Response.Header)
 	switch {
 	case err != nil:
 		c.release()
@@ -194,7 +194,7 @@ func (x *exchange) switchingHead() ([]byte, error) {
 	head := append([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "), protocols...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
-		if k := kindOf(name); k != kindLength && k != kindCoding && !foldEqual(name, "content-type") {
+		if k := kindOf(name); k != kindLength && k != kindCoding && !syntax.FoldEqual(name, "content-type") {
 			head = appendLine(head, name, value)
 		}
 	}

@@ -96,6 +96,9 @@ func (m *memory) flush() {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
+		for _, v := range s.items {
+			v.changed.Store(true)
+		}
 		clear(s.items)
 		clear(s.flights)
 		s.newest, s.oldest, s.hand, s.bytes = nil, nil, nil, 0
@@ -114,8 +117,10 @@ func (m *memory) put(v *Value) {
 	defer s.mu.Unlock()
 	if old := s.items[v.key]; old != nil {
 		s.remove(old)
+		old.changed.Store(true)
 	}
 	if v.cost > s.limit/2 {
+		v.changed.Store(true)
 		return // it would push out half of what others use
 	}
 	m.shrink(s, v.cost)
@@ -218,6 +223,7 @@ func (s *shard) evict() {
 	}
 	s.hand = v.newer
 	s.remove(v)
+	v.changed.Store(true)
 }
 
 // drop forgets one key: its value, the flight that may carry an older value (who
@@ -227,6 +233,7 @@ func (m *memory) drop(key string) {
 	s.mu.Lock()
 	if v := s.items[key]; v != nil {
 		s.remove(v)
+		v.changed.Store(true)
 	}
 	delete(s.flights, key)
 	notify(s.watchers[key])
@@ -266,7 +273,7 @@ func (st *store) Update(key, cmd string, val rueidis.RedisMessage) int64 {
 			st.mem.current.Store(st)
 		}
 	}
-	if cmd == "GET" {
+	if cmd == "GET" || cmd == "HGETALL" {
 		if v := st.mem.newValue(st, key, val, pxat); v != nil {
 			st.mem.put(v)
 		}
@@ -292,11 +299,10 @@ func (m *memory) newValue(owner *store, key string, val rueidis.RedisMessage, px
 		}
 		return v
 	}
-	data, err := val.ToString()
-	if err != nil {
+	var err error
+	if v.data, v.exists, err = content(val); err != nil || !v.exists {
 		return nil
 	}
-	v.exists, v.data = true, data
 	if pxat > 0 {
 		v.expireAt = pxat
 		v.localUntil = min(pxat, local)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/pillion-proxy/pillion/internal/hashfields"
 )
 
 // Mode says how Get treats a key that is absent.
@@ -21,6 +23,9 @@ const (
 	// ProbeFirst asks without tracking first, so that keys named by strangers, such
 	// as made-up session ids, leave nothing in the server's tracking table.
 	ProbeFirst
+	// ProbeHash is ProbeFirst for a Redis hash: all of its fields, as
+	// internal/hashfields writes them, are the value (HGETALL).
+	ProbeHash
 )
 
 // flight is one read from Redis that any number of callers wait for.
@@ -85,13 +90,13 @@ func (c *Conn) Get(ctx context.Context, key string, mode Mode) (*Value, error) {
 func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode Mode) (*Value, error) {
 	c.stats.reads.Add(1)
 	if c.untracked.Load() {
-		v, err := c.readUntracked(ctx, client, key)
-		if err == nil && mode != ProbeFirst {
+		v, err := c.readUntracked(ctx, client, key, mode)
+		if err == nil && mode != ProbeFirst && mode != ProbeHash {
 			c.keepUntracked(v, mode)
 		}
 		return v, err
 	}
-	if mode == ProbeFirst {
+	if mode == ProbeFirst || mode == ProbeHash {
 		n, err := client.Do(ctx, client.B().Exists().Key(key).Build()).AsInt64()
 		if err != nil {
 			return nil, unavailable(err)
@@ -100,7 +105,11 @@ func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode
 			return &Value{key: key}, nil
 		}
 	}
-	msg, err := client.DoCache(ctx, client.B().Get().Key(key).Cache(), maxLocal).ToMessage()
+	cmd := client.B().Get().Key(key).Cache()
+	if mode == ProbeHash {
+		cmd = client.B().Hgetall().Key(key).Cache()
+	}
+	msg, err := client.DoCache(ctx, cmd, maxLocal).ToMessage()
 	if err != nil && !rueidis.IsRedisNil(err) {
 		return nil, unavailable(err)
 	}
@@ -110,8 +119,7 @@ func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode
 	}
 	v := &Value{key: key}
 	if err == nil {
-		v.exists = true
-		v.data, err = msg.ToString()
+		v.data, v.exists, err = content(msg)
 		v.expireAt = max(msg.CachePXAT(), 0)
 	} else {
 		err = nil
@@ -119,22 +127,43 @@ func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode
 	return v, unavailable(err)
 }
 
-func (c *Conn) readUntracked(ctx context.Context, client rueidis.Client, key string) (*Value, error) {
+func (c *Conn) readUntracked(ctx context.Context, client rueidis.Client, key string, mode Mode) (*Value, error) {
 	now := time.Now()
-	out := client.DoMulti(ctx, client.B().Get().Key(key).Build(), client.B().Pttl().Key(key).Build())
+	cmd := client.B().Get().Key(key).Build()
+	if mode == ProbeHash {
+		cmd = client.B().Hgetall().Key(key).Build()
+	}
+	out := client.DoMulti(ctx, cmd, client.B().Pttl().Key(key).Build())
 	v := &Value{key: key}
-	data, err := out[0].ToString()
+	msg, err := out[0].ToMessage()
 	if rueidis.IsRedisNil(err) {
 		return v, nil
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	v.exists, v.data = true, data
+	if v.data, v.exists, err = content(msg); err != nil || !v.exists {
+		return v, unavailable(err)
+	}
 	if pttl, err := out[1].AsInt64(); err == nil && pttl >= 0 {
 		v.expireAt = now.UnixMilli() + pttl
 	}
 	return v, nil
+}
+
+// content gives what Redis answered as one string: the string, or the fields of a
+// hash. A hash without fields is an absent key.
+func content(msg rueidis.RedisMessage) (data string, exists bool, err error) {
+	if !msg.IsMap() && !msg.IsArray() {
+		data, err = msg.ToString()
+		return data, err == nil, err
+	}
+	fields, err := msg.AsStrMap()
+	var out []byte
+	for name, value := range fields {
+		out = hashfields.Append(out, name, value)
+	}
+	return string(out), len(fields) > 0, err
 }
 
 // keepUntracked keeps a value for as long as memory may be stale, when the server does

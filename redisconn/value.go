@@ -18,6 +18,7 @@ type Value struct {
 	cost       int64 // under the shard's lock, as charged, newer and older
 	charged    int64 // of cost: the decoded form
 	visited    atomic.Bool
+	changed    atomic.Bool // see Unchanged
 	newer      *Value
 	older      *Value
 	decoded    atomic.Pointer[box]
@@ -62,4 +63,12 @@ func (v *Value) SetDecoded(d any, size int) {
 	if v.owner != nil {
 		v.owner.mem.charge(v, size+int(unsafe.Sizeof(box{})))
 	}
+}
+
+// Unchanged says that the value was kept under tracking, and that nothing was heard of
+// a change since, nor could have been missed other than by the loss of the connection:
+// what memory evicted is not unchanged, since a push about it would find nothing to
+// mark. It is for who must go on while Redis is down.
+func (v *Value) Unchanged() bool {
+	return v.owner != nil && v.owner != &v.owner.mem.untracked && !v.changed.Load()
 }

@@ -3,6 +3,8 @@ package redisconn
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -53,20 +55,42 @@ func (c *Conn) Run(ctx context.Context, fn func(context.Context, rueidis.Client)
 	return n, unavailable(ignoreNil(err))
 }
 
-// Expire sets the lifetime of several keys in one pipeline (PEXPIRE). Keys that
-// are absent stay absent.
-func (c *Conn) Expire(ctx context.Context, keys []string, ttl time.Duration) error {
-	_, err := c.Run(ctx, func(ctx context.Context, client rueidis.Client) (int64, error) {
-		cmds := make(rueidis.Commands, 0, len(keys))
-		for _, k := range keys {
-			cmds = append(cmds, client.B().Pexpire().Key(k).Milliseconds(ttl.Milliseconds()).Build())
+// Lifetime is one that a key is to have at least.
+type Lifetime struct {
+	Key string
+	TTL time.Duration
+	// Slack is how much less is good enough.
+	Slack time.Duration
+}
+
+// raiseScript decides and sets in one step, so that of several pods that find a key
+// due at the same moment one sets it: each PEXPIRE drops the key from the memory of
+// all. It never shortens a lifetime, gives none to a key that has none, and does not
+// bring back one that is gone. PEXPIRE's own GT is in no server before 7.0.
+//
+// KEYS[1] the key. ARGV[1] its lifetime and ARGV[2] the slack, in milliseconds.
+// Returns 1 when it was set, else 0.
+const raiseScript = `local left = redis.call('PTTL', KEYS[1])
+if left < 0 or left + tonumber(ARGV[2]) >= tonumber(ARGV[1]) then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[1])`
+
+// Raise gives keys a longer lifetime, in one pipeline, and says how many needed it.
+func (c *Conn) Raise(ctx context.Context, list []Lifetime) (raised int64, err error) {
+	list = slices.Clone(list) // it may still be read when the call has given up
+	return c.Run(ctx, func(ctx context.Context, client rueidis.Client) (int64, error) {
+		cmds := make(rueidis.Commands, 0, len(list))
+		for _, l := range list {
+			cmds = append(cmds, client.B().Eval().Script(raiseScript).Numkeys(1).Key(l.Key).
+				Arg(strconv.FormatInt(l.TTL.Milliseconds(), 10), strconv.FormatInt(l.Slack.Milliseconds(), 10)).Build())
 		}
+		var n int64
 		for _, r := range client.DoMulti(ctx, cmds...) {
-			if err := r.Error(); err != nil {
+			set, err := r.AsInt64()
+			if err != nil {
 				return 0, err
 			}
+			n += set
 		}
-		return int64(len(keys)), nil
+		return n, nil
 	})
-	return err
 }

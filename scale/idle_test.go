@@ -33,7 +33,7 @@ const (
 )
 
 const idleConfig = `
-server: { read_timeout: 10s, idle_timeout: 1h }
+server: { header_timeout: 10s, read_timeout: 1h, idle_timeout: 1h }
 cache: { memory: 16MiB }
 rules:
   - { name: all, match: { path: "/**" }, session: none }

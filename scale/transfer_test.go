@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -177,12 +178,35 @@ func TestTransfers(t *testing.T) {
 	p.Stop()
 }
 
+// framings are responses with a length and without, stored and not.
+func framings() []string {
+	return []string{"length&control=max-age=60", "length&control=no-store", "control=max-age=60", "control=no-store"}
+}
+
 // TestSlowReaders has clients that take the first MiB and then nothing until the
 // application can send no more. What they have not taken waits in the application,
 // not in the program.
 func TestSlowReaders(t *testing.T) {
-	for _, query := range []string{"length&control=max-age=60", "length&control=no-store", "control=max-age=60", "control=no-store"} {
+	for _, query := range framings() {
 		t.Run(query, func(t *testing.T) { testSlowReaders(t, query) })
+	}
+}
+
+// TestStopBesideSlowReaders: a client that takes nothing holds a stop up for
+// server.shutdown_timeout, and no longer.
+func TestStopBesideSlowReaders(t *testing.T) {
+	for _, query := range framings() {
+		t.Run(query, func(t *testing.T) {
+			app := new(transferApp)
+			p, _ := start(t, strings.Replace(transferConfig, "server: {", "server: { shutdown_timeout: 1s, write_timeout: 10m,", 1), app)
+			resp, err := open(p.URL(), query, "stuck", slowBody)
+			must(t, err)
+			defer resp.Body.Close()
+			app.blocked(t)
+			if err := p.Terminate(patience); err == nil || !strings.Contains(err.Error(), "exit status 1") {
+				t.Errorf("%v, want exit status 1: a request was cut off", err)
+			}
+		})
 	}
 }
 

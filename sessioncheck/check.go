@@ -3,7 +3,6 @@ package sessioncheck
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +18,8 @@ type Store interface {
 	Peek(key []byte, now time.Time) *redisconn.Value
 	// Get asks Redis. Any error means that nothing is known.
 	Get(ctx context.Context, key string, mode redisconn.Mode) (*redisconn.Value, error)
-	// Expire sets the lifetime of keys in one pipeline.
-	Expire(ctx context.Context, keys []string, ttl time.Duration) error
+	// Raise gives keys a longer lifetime in one pipeline, and says how many needed it.
+	Raise(ctx context.Context, list []redisconn.Lifetime) (int64, error)
 	// Watch signals when the key may have changed since it was read.
 	Watch(key string) (changed <-chan struct{}, stop func())
 	// Tracking says whether Watch ever signals.
@@ -42,6 +41,10 @@ type Result struct {
 	Status  Status
 	Session *Session // set when Status is Valid
 	Reason  Reason   // why Status is not Valid
+	// FromCookie says that the id came with a cookie, which a browser sends by itself.
+	FromCookie bool
+
+	outage bool // Redis gave no answer; see grace
 }
 
 // Checker checks requests for a session. It is safe for concurrent use.
@@ -52,11 +55,14 @@ type Checker struct {
 	schema   *schema
 	renewal  *renewal
 	watches  *watches
+	grace    *grace // nil when it is off
 	counters counters
 	scratch  sync.Pool
-	users    *Users       // nil: whom it sees is not recorded
-	probes   probeLimit   // the checks that wait for Redis
-	lastLog  atomic.Int64 // Unix milliseconds of the last line about a malformed session
+	// idHeaders are those of sources, for AppendWithout.
+	idHeaders []string
+	users     *Users       // nil: whom it sees is not recorded
+	probes    probeLimit   // the checks that wait for Redis
+	lastLog   atomic.Int64 // Unix milliseconds of the last line about a malformed session
 }
 
 // scratch is what one check needs beside its result.
@@ -92,13 +98,9 @@ func New(cfg Config, store Store, log zerolog.Logger, opts ...Option) (*Checker,
 	}
 	c := &Checker{store: store, log: log, schema: newSchema(&cfg, o.fields), renewal: newRenewal(&cfg), watches: newWatches(o.staleness)}
 	c.users, c.probes = o.users, newProbeLimit()
-	for _, s := range cfg.lifecycleSources() {
-		if s.Header != "" {
-			c.sources = append(c.sources, source{header: true, name: strings.ToLower(s.Header)})
-		} else {
-			c.sources = append(c.sources, source{name: s.Cookie})
-		}
-	}
+	cfg.Sources = cfg.lifecycleSources()
+	c.sources = compileSources(&cfg)
+	c.grace, c.idHeaders = newGrace(&cfg), idHeaders(c.sources)
 	c.scratch.New = func() any { return new(scratch) }
 	return c, nil
 }
@@ -116,10 +118,11 @@ func (c *Checker) Check(ctx context.Context, rawHeader []byte, now time.Time) Re
 	case 0:
 		r = Result{Status: Absent, Reason: reason}
 	case 1:
-		r, fromMemory = c.lookup(ctx, c.appendKey(sc.key[:0], ids[0]), now)
+		r, fromMemory = c.known(ctx, c.appendKey(sc.key[:0], ids[0]), now)
 	default:
 		r = c.lookupAll(ctx, ids, now)
 	}
+	r.FromCookie = fromCookie(c.sources, &sc.found)
 	c.scratch.Put(sc)
 	c.account(r, fromMemory, now)
 	return r
@@ -151,6 +154,16 @@ func (c *Checker) lookup(ctx context.Context, key []byte, now time.Time) (r Resu
 		c.logMalformed(s, now)
 		return Result{Status: Absent, Reason: ReasonMalformed}, fromMemory
 	}
+	if s.guest {
+		return Result{Status: Absent, Reason: ReasonGuest}, fromMemory
+	}
+	if s.idleUntil != 0 && now.UnixMilli() >= s.idleUntil {
+		// To its framework it has ended, though Redis keeps it for a while.
+		return Result{Status: Absent, Reason: ReasonNotFound}, fromMemory
+	}
+	if s.tooOld(now) {
+		return Result{Status: Absent, Reason: ReasonTooOld}, fromMemory
+	}
 	return Result{Status: Valid, Session: s}, fromMemory
 }
 
@@ -161,6 +174,7 @@ func (c *Checker) session(v *redisconn.Value) *Session {
 		return s
 	}
 	s, omitted := c.schema.decode(v.Key(), v.String(), v.ExpireAt())
+	s.value = v
 	c.counters.omitted.Add(uint64(omitted))
 	v.SetDecoded(s, s.size())
 	return s
@@ -174,7 +188,7 @@ func (c *Checker) lookupAll(ctx context.Context, ids [][]byte, now time.Time) Re
 	results := make([]Result, len(ids))
 	for i, id := range ids {
 		key := c.appendKey(nil, id)
-		wg.Go(func() { results[i], _ = c.lookup(ctx, key, now) })
+		wg.Go(func() { results[i], _ = c.known(ctx, key, now) })
 	}
 	wg.Wait()
 	if i := slices.IndexFunc(results, func(r Result) bool { return r.Status == Unknown }); i >= 0 {
@@ -199,6 +213,9 @@ func (c *Checker) account(r Result, fromMemory bool, now time.Time) {
 	case r.Status != Valid:
 		c.counters.reasons[r.Reason].Add(1)
 		return
+	case r.outage:
+		c.counters.grace.Add(1)
+		return
 	case fromMemory:
 		c.counters.memory[r.Session.sessionKey[1]%hitShards].Add(1)
 	default:
@@ -218,5 +235,5 @@ func (c *Checker) logMalformed(s *Session, now time.Time) {
 		return
 	}
 	c.log.Warn().Str("session", s.LogID()).Int("bytes", len(s.raw)).
-		Msg("a session in redis is no JSON object of at most 64 KiB in UTF-8: it counts as absent")
+		Msg("a session in redis is not " + c.schema.format.Stored + ": it counts as absent")
 }

@@ -32,7 +32,7 @@ type watchedStore struct {
 	expires     atomic.Int64
 	expiredKeys atomic.Int64
 	lastTTL     atomic.Int64
-	hold        chan struct{} // when set, Expire waits for it
+	hold        chan struct{} // when set, Raise waits for it
 }
 
 var errDown = errors.New("switched off")
@@ -45,7 +45,7 @@ func (s *watchedStore) Get(ctx context.Context, key string, mode redisconn.Mode)
 	return s.Conn.Get(ctx, key, mode)
 }
 
-func (s *watchedStore) Expire(ctx context.Context, keys []string, ttl time.Duration) error {
+func (s *watchedStore) Raise(ctx context.Context, list []redisconn.Lifetime) (int64, error) {
 	if s.hold != nil {
 		select {
 		case <-s.hold:
@@ -53,12 +53,12 @@ func (s *watchedStore) Expire(ctx context.Context, keys []string, ttl time.Durat
 		}
 	}
 	s.expires.Add(1)
-	s.expiredKeys.Add(int64(len(keys)))
-	s.lastTTL.Store(int64(ttl))
+	s.expiredKeys.Add(int64(len(list)))
+	s.lastTTL.Store(int64(list[0].TTL))
 	if s.down.Load() || s.expireDown.Load() {
-		return errDown
+		return 0, errDown
 	}
-	return s.Conn.Expire(ctx, keys, ttl)
+	return s.Conn.Raise(ctx, list)
 }
 
 type fixture struct {

@@ -1,6 +1,11 @@
 package sessioncheck
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
+)
 
 const (
 	maxIDBytes = 256
@@ -12,13 +17,39 @@ const (
 // source is a Source, compiled.
 type source struct {
 	header bool
+	bearer bool // of the header, what stands behind "Bearer "
 	name   string
+	verify formats.Verifier // nil: the id stands as it is
 }
 
-// found is what one source has in a request. The ids alias the request.
+// compileSources takes settings that Check has found valid.
+func compileSources(cfg *Config) []source {
+	f := formats.Lookup(cfg.Format)
+	out := make([]source, len(cfg.Sources))
+	for i, s := range cfg.Sources {
+		switch out[i] = (source{name: s.Cookie}); {
+		case s.Bearer:
+			out[i] = source{header: true, bearer: true, name: "authorization"}
+		case s.Header != "":
+			out[i] = source{header: true, name: strings.ToLower(s.Header)}
+		}
+		if f.Name != "json" {
+			out[i].verify, _ = f.Verifier(cfg.Secrets, s.Cookie)
+		}
+	}
+	return out
+}
+
+// maxVerified bounds the cookies of one name whose signatures are computed.
+const maxVerified = 4 * maxCandidates
+
+// found is what one source has in a request. The ids alias the request, or buf.
 type found struct {
 	present  bool
-	conflict bool // header lines that differ
+	conflict bool   // header lines that differ
+	raw      []byte // the first header line's value
+	buf      []byte // ids that were taken out of what the client sent
+	verified int
 	n        int
 	ids      [maxCandidates][]byte // distinct, with a valid form
 }
@@ -27,7 +58,7 @@ type found struct {
 // ones to try, in order; with none, the reason says why.
 func credentials(sources []source, raw []byte, all *[maxSources + 1]found) ([][]byte, Reason) {
 	for i := range sources {
-		all[i] = found{}
+		all[i] = found{buf: all[i].buf[:0]}
 	}
 	if !scanLines(sources, raw, all) {
 		return nil, ReasonBadID
@@ -81,10 +112,12 @@ func scanLine(sources []source, name, value []byte, all *[maxSources + 1]found) 
 	for i := range sources {
 		switch s := &sources[i]; {
 		case !s.header && cookies:
-			scanCookies(value, s.name, &all[i])
+			scanCookies(value, s, &all[i])
 			counted = true
 		case s.header && equalFold(name, s.name):
-			all[i].addHeader(value)
+			if token, ok := s.token(value); ok {
+				all[i].addHeader(s, token)
+			}
 			counted = true
 		}
 	}
@@ -93,21 +126,53 @@ func scanLine(sources []source, name, value []byte, all *[maxSources + 1]found) 
 
 // addHeader takes one line. Lines with different values are refused: the
 // application might believe another one than we do.
-func (f *found) addHeader(value []byte) {
-	switch valid := validID(value); {
+func (f *found) addHeader(s *source, value []byte) {
+	switch {
 	case !f.present:
-		f.present = true
-		if valid {
-			f.ids[0], f.n = value, 1
+		f.present, f.raw = true, value
+		if id, ok := f.id(s, value); ok {
+			f.ids[0], f.n = id, 1
 		}
-	case f.n == 0 || !bytes.Equal(value, f.ids[0]):
+	case f.n == 0 || !bytes.Equal(value, f.raw):
 		f.conflict = true
 	}
 }
 
+// token gives the value's part that counts. An Authorization of another scheme is
+// not for us (RFC 9110, section 11.4; RFC 6750, section 2.1).
+func (s *source) token(value []byte) ([]byte, bool) {
+	const scheme = "bearer"
+	if !s.bearer {
+		return value, true
+	}
+	if len(value) < len(scheme) || !equalFold(value[:len(scheme)], scheme) {
+		return nil, false
+	}
+	token := value[len(scheme):]
+	if len(token) > 0 && token[0] != ' ' {
+		return nil, false // the name of another scheme begins so
+	}
+	return trim(token), true
+}
+
+// id takes the id out of what the client sent. Nothing that is not verified here
+// ever reaches Redis.
+func (f *found) id(s *source, value []byte) ([]byte, bool) {
+	if s.verify == nil {
+		return value, validID(value)
+	}
+	if f.verified++; f.verified > maxVerified {
+		return nil, false
+	}
+	buf, fault := s.verify.AppendID(f.buf, value)
+	id := buf[len(f.buf):]
+	f.buf = buf
+	return id, fault == 0
+}
+
 // scanCookies takes the cookies called name from one Cookie line (RFC 6265 section
 // 4.2.1). Names are case-sensitive; quotes around a value are not a part of it.
-func scanCookies(line []byte, name string, f *found) {
+func scanCookies(line []byte, s *source, f *found) {
 	for len(line) > 0 {
 		pair := line
 		if i := bytes.IndexByte(line, ';'); i >= 0 {
@@ -116,28 +181,32 @@ func scanCookies(line []byte, name string, f *found) {
 			line = nil
 		}
 		i := bytes.IndexByte(pair, '=')
-		if i < 0 || string(trim(pair[:i])) != name {
+		if i < 0 || string(trim(pair[:i])) != s.name {
 			continue
 		}
 		value := trim(pair[i+1:])
 		if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
 			value = value[1 : n-1]
 		}
-		f.addCookie(value)
+		f.addCookie(s, value)
 	}
 }
 
-func (f *found) addCookie(value []byte) {
+func (f *found) addCookie(s *source, value []byte) {
 	f.present = true
-	if f.n == len(f.ids) || !validID(value) {
+	if f.n == len(f.ids) {
 		return
 	}
-	for _, id := range f.ids[:f.n] {
-		if bytes.Equal(id, value) {
+	id, ok := f.id(s, value)
+	if !ok {
+		return
+	}
+	for _, o := range f.ids[:f.n] {
+		if bytes.Equal(o, id) {
 			return
 		}
 	}
-	f.ids[f.n] = value
+	f.ids[f.n] = id
 	f.n++
 }
 

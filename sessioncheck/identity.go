@@ -57,7 +57,8 @@ func (c *Checker) AppendIdentity(dst []byte, s *Session) []byte {
 	if s == nil {
 		return dst
 	}
-	return append(dst, s.identity...)
+	dst = append(dst, s.identity...)
+	return c.schema.signer.appendToken(dst, s)
 }
 
 // maxValueBytes bounds what is taken from one field of a session.

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/dunglas/httpsfv"
+
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 // maxWritten bounds a session that is written, so that it can be read.
-const maxWritten = 64 << 10
+const maxWritten = formats.MaxBytes
 
 // maxInstruction bounds the field in bytes: base64 of the largest session, and the rest.
 const maxInstruction = maxWritten*4/3 + 4096
@@ -22,7 +24,7 @@ const maxInstruction = maxWritten*4/3 + 4096
 const maxTTL = 400 * 24 * time.Hour
 
 // jsonObject reads a session as the check reads it: nil for what is none.
-func jsonObject(text string) map[string]any { return decodeObject(text) }
+func jsonObject(text string) map[string]any { return formats.JSON(text) }
 
 // verb is what an instruction asks for.
 type verb string

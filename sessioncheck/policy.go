@@ -9,6 +9,7 @@ import (
 type CompiledPolicy struct {
 	mode    Mode
 	require []requirement
+	missing OnMissing
 }
 
 type requirement struct {
@@ -21,7 +22,7 @@ func CompilePolicy(p Policy) (*CompiledPolicy, error) {
 	if err := Problems(p.Check()).err(); err != nil {
 		return nil, err
 	}
-	cp := &CompiledPolicy{mode: p.Mode}
+	cp := &CompiledPolicy{mode: p.Mode, missing: p.OnMissing}
 	if cp.mode == "" {
 		cp.mode = ModeRequired
 	}
@@ -33,6 +34,9 @@ func CompilePolicy(p Policy) (*CompiledPolicy, error) {
 
 // Mode is none, optional or required.
 func (p *CompiledPolicy) Mode() Mode { return p.mode }
+
+// OnMissing is the rule's own; the zero value when it has none.
+func (p *CompiledPolicy) OnMissing() OnMissing { return p.missing }
 
 // Fields lists the session fields that Allows looks at, for WithFields.
 func (p *CompiledPolicy) Fields() []string {

@@ -35,7 +35,7 @@ func (c *Checker) probe(ctx context.Context, key string) (*redisconn.Value, erro
 		return nil, err
 	}
 	defer func() { <-c.probes.slots }()
-	return c.store.Get(ctx, key, redisconn.ProbeFirst)
+	return c.store.Get(ctx, key, c.schema.mode())
 }
 
 func (p *probeLimit) enter(ctx context.Context) error {

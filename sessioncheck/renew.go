@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pillion-proxy/pillion/redisconn"
 )
 
 const (
@@ -15,7 +17,7 @@ const (
 // from the memory of every pod, so a session is renewed at most once per interval.
 type renewal struct {
 	ttl   time.Duration
-	below int64 // milliseconds: a session with less left is due; 0: never
+	slack time.Duration // of session.ttl; 0: nothing is ever due
 	queue chan *Session
 
 	mu      sync.Mutex
@@ -28,22 +30,34 @@ func newRenewal(cfg *Config) *renewal {
 		pending: make(map[string]struct{}),
 	}
 	if cfg.Sliding {
-		r.below = dueBelow(cfg.TTL)
+		r.slack = min(cfg.TTL/10, time.Minute)
 	}
 	return r
 }
 
-// dueBelow gives what must be left of a lifetime, in ms, for a session not to be due.
-func dueBelow(ttl time.Duration) int64 { return (ttl - min(ttl/10, time.Minute)).Milliseconds() }
-
 // due judges by what is left of the lifetime. A session that the application gave a
 // longer one than ours keeps it, and one without an expiry stays without.
 func (r *renewal) due(s *Session, now time.Time) bool {
-	below := r.below
-	if s.ttl != 0 && below != 0 {
-		below = dueBelow(s.ttl)
+	return r.slack > 0 && s.expireAt != 0 && s.expireAt-now.UnixMilli() < (r.lifetime(s, now)-r.slackOf(s)).Milliseconds()
+}
+
+// own is the lifetime that the session was given, else session.ttl.
+func (r *renewal) own(s *Session) time.Duration {
+	if s.ttl != 0 {
+		return s.ttl
 	}
-	return s.expireAt != 0 && s.expireAt-now.UnixMilli() < below
+	return r.ttl
+}
+
+// slackOf is by how much a lifetime may run down before it is set again.
+func (r *renewal) slackOf(s *Session) time.Duration { return min(r.own(s)/10, time.Minute) }
+
+// lifetime is what the session shall have: never one beyond its absolute timeout.
+func (r *renewal) lifetime(s *Session, now time.Time) time.Duration {
+	if s.deadline == 0 {
+		return r.own(s)
+	}
+	return min(r.own(s), time.UnixMilli(s.deadline).Sub(now))
 }
 
 // enqueue never waits. The flag in the session keeps later requests away from the
@@ -92,40 +106,20 @@ func (c *Checker) Run(ctx context.Context) {
 	}
 }
 
-// renew sends one pipeline for each lifetime; but for sessions with one of their own
-// (ttlField) there is only session.ttl.
+// renew sends one pipeline. After a failure the next request of a session tries again.
 func (c *Checker) renew(ctx context.Context, batch []*Session) {
-	for len(batch) > 0 {
-		ttl := batch[0].ttl
-		n := 1
-		for i := 1; i < len(batch); i++ {
-			if batch[i].ttl == ttl {
-				batch[n], batch[i] = batch[i], batch[n]
-				n++
-			}
-		}
-		if ttl == 0 {
-			ttl = c.renewal.ttl
-		}
-		c.renewFor(ctx, batch[:n], ttl)
-		batch = batch[n:]
-	}
-}
-
-// renewFor sends one pipeline. After a failure the next request of a session tries again.
-func (c *Checker) renewFor(ctx context.Context, batch []*Session, ttl time.Duration) {
-	keys := make([]string, len(batch))
+	list, now := make([]redisconn.Lifetime, len(batch)), time.Now()
 	for i, s := range batch {
-		keys[i] = s.key
+		list[i] = redisconn.Lifetime{Key: s.key, TTL: c.renewal.lifetime(s, now), Slack: c.renewal.slackOf(s)}
 	}
-	err := c.store.Expire(ctx, keys, ttl)
+	raised, err := c.store.Raise(ctx, list)
 	c.renewal.mu.Lock()
 	for _, s := range batch {
 		delete(c.renewal.pending, s.key)
 	}
 	c.renewal.mu.Unlock()
 	if err == nil {
-		c.counters.renewed.Add(uint64(len(batch)))
+		c.counters.renewed.Add(uint64(raised)) // another pod may have been first
 		return
 	}
 	c.counters.renewFailed.Add(uint64(len(batch)))

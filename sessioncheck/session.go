@@ -4,18 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
-)
 
-const (
-	maxSessionBytes = 64 << 10
-	maxDepth        = 32
+	"github.com/pillion-proxy/pillion/redisconn"
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 // Session is a session as the application stored it. Its methods are safe for
@@ -29,10 +25,18 @@ type Session struct {
 	values     []value // as in schema.paths
 	identity   []byte
 	expireAt   int64         // Unix milliseconds; 0: no expiry
+	idleUntil  int64         // Unix milliseconds, of the framework's own; 0: none
 	ttl        time.Duration // that renewal sets; 0: session.ttl
 	malformed  bool
+	guest      bool // nobody is logged in
 	renewing   atomic.Bool
-	sighted    atomic.Int32 // the day on which it was reported as seen; see Users
+	sighted    atomic.Int32     // the day on which it was reported as seen; see Users
+	deadline   int64            // Unix milliseconds; 0: no absolute timeout
+	value      *redisconn.Value // from which it was decoded
+	seen       atomic.Int64     // Unix milliseconds: when grace last knew it to be valid
+	kept       atomic.Bool      // by grace
+	claims     []byte           // of the token, each behind a comma
+	token      tokenCache
 }
 
 // User is the value of the configured user field; empty when the session has none
@@ -69,7 +73,7 @@ func (s *Session) lookup(path string) value {
 	if i, ok := s.schema.index[path]; ok {
 		return s.values[i]
 	}
-	return fieldValue(decodeObject(s.raw), strings.Split(path, "."))
+	return fieldValue(s.schema.format.Decode(s.raw), strings.Split(path, "."))
 }
 
 // value is what stands at one path: a scalar as text, or the scalars of an array.
@@ -88,12 +92,18 @@ func (v value) single() (string, bool) {
 // schema is what is read from each session when it is decoded. A Session that was
 // decoded for another schema, before a reload, is decoded again.
 type schema struct {
+	format         *formats.Format
+	login          [][]string
 	prefix, suffix string // of the Redis key
 	paths          [][]string
 	index          map[string]int
 	user           int // -1: none
 	identity       []identityField
 	identityNames  []string // in their normal form
+	timeout        absoluteTimeout
+	jsonHeader     string  // empty: none
+	signer         *signer // nil: no token
+	strip          bool
 }
 
 type identityField struct {
@@ -102,7 +112,10 @@ type identityField struct {
 }
 
 func newSchema(cfg *Config, fields []string) *schema {
-	sc := &schema{index: make(map[string]int), user: -1}
+	sc := &schema{index: make(map[string]int), user: -1, format: formats.Lookup(cfg.Format)}
+	for _, path := range cfg.Login {
+		sc.login = append(sc.login, strings.Split(path, "."))
+	}
 	sc.prefix, sc.suffix, _ = strings.Cut(cfg.Key, "{id}")
 	if cfg.User != "" {
 		sc.user = sc.add(cfg.User)
@@ -117,6 +130,7 @@ func newSchema(cfg *Config, fields []string) *schema {
 	for _, f := range fields {
 		sc.add(f)
 	}
+	sc.addResult(cfg)
 	return sc
 }
 
@@ -141,10 +155,16 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 	s.sessionKey = "s" + hex.EncodeToString(sum[:16])
 	s.userKey = s.sessionKey
 	s.values = make([]value, len(sc.paths))
-	doc := decodeObject(s.raw)
+	doc := sc.format.Decode(s.raw)
 	if doc == nil {
 		s.malformed = true
 		return s, 0
+	}
+	s.guest = !sc.loggedIn(doc)
+	if sc.format.IdleUntil != nil {
+		if s.idleUntil = sc.format.IdleUntil(doc); s.idleUntil != 0 && (s.expireAt == 0 || s.idleUntil < s.expireAt) {
+			s.expireAt = s.idleUntil
+		}
 	}
 	s.ttl = ownTTL(doc)
 	for i, path := range sc.paths {
@@ -155,7 +175,23 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 			s.userKey = "u" + user
 		}
 	}
-	return s, sc.renderIdentity(s, doc)
+	omitted = sc.renderIdentity(s, doc)
+	return s, omitted + sc.renderResult(s, doc)
+}
+
+// loggedIn says whether one of the login fields has a value.
+func (sc *schema) loggedIn(doc map[string]any) bool {
+	return len(sc.login) == 0 || slices.ContainsFunc(sc.login, func(path []string) bool {
+		return formats.Present(walk(doc, path))
+	})
+}
+
+// mode is how the session is read from Redis.
+func (sc *schema) mode() redisconn.Mode {
+	if sc.format.Hash {
+		return redisconn.ProbeHash
+	}
+	return redisconn.ProbeFirst
 }
 
 func (sc *schema) renderIdentity(s *Session, doc map[string]any) (omitted int) {
@@ -169,46 +205,6 @@ func (sc *schema) renderIdentity(s *Session, doc map[string]any) (omitted int) {
 		}
 	}
 	return omitted
-}
-
-// decodeObject gives nil for what is no JSON object within the bounds. Text that is
-// not UTF-8 is refused, since decoding would make different ids equal.
-func decodeObject(raw string) map[string]any {
-	if len(raw) > maxSessionBytes || !utf8.ValidString(raw) || !depthWithin(raw, maxDepth) {
-		return nil
-	}
-	dec := json.NewDecoder(strings.NewReader(raw))
-	dec.UseNumber()
-	var doc any
-	if dec.Decode(&doc) != nil {
-		return nil
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil // something stands behind the object
-	}
-	object, _ := doc.(map[string]any)
-	return object
-}
-
-// depthWithin counts brackets outside strings.
-func depthWithin(raw string, limit int) bool {
-	depth, quoted := 0, false
-	for i := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > limit {
-				return false
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return true
 }
 
 // walk follows a path through objects; nil when it leads nowhere, or to null.

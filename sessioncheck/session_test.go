@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 func decode(cfg Config, raw string, fields ...string) (*Session, int) {
@@ -16,14 +18,14 @@ func decode(cfg Config, raw string, fields ...string) (*Session, int) {
 func TestDecodeRefusesWhatIsNoObject(t *testing.T) {
 	for _, raw := range []string{
 		"", "null", "1", `"x"`, "[]", "{", "{} {}", "{}x", "{'a':1}", `{"a":1,}`, `{"a":"` + "\xff" + `"}`, "\x80\x04}q.",
-		`{"a":"` + strings.Repeat("x", maxSessionBytes) + `"}`,
-		strings.Repeat(`{"a":`, maxDepth+1) + "1" + strings.Repeat("}", maxDepth+1),
+		`{"a":"` + strings.Repeat("x", formats.MaxBytes) + `"}`,
+		strings.Repeat(`{"a":`, formats.MaxDepth+1) + "1" + strings.Repeat("}", formats.MaxDepth+1),
 	} {
 		if s, _ := decode(Default(), raw); !s.malformed {
 			t.Errorf("%.40q was taken for a session", raw)
 		}
 	}
-	deep := strings.Repeat(`{"a":`, maxDepth) + `"]}]}"` + strings.Repeat("}", maxDepth)
+	deep := strings.Repeat(`{"a":`, formats.MaxDepth) + `"]}]}"` + strings.Repeat("}", formats.MaxDepth)
 	for _, raw := range []string{"{}", " {} \n", `{"user_id":null}`, `{"a":"[[[[\"{{{{"}`, deep} {
 		if s, _ := decode(Default(), raw); s.malformed {
 			t.Errorf("%.40q was refused", raw)

@@ -19,8 +19,13 @@ const (
 	ReasonAmbiguous
 	// ReasonNotFound: Redis has no such session.
 	ReasonNotFound
+	// ReasonGuest: nobody is logged in, by session.login.
+	ReasonGuest
 	// ReasonMalformed: what the application stored is no session.
 	ReasonMalformed
+	// ReasonTooOld: the session is older than session.absolute_timeout, or does not say
+	// how old it is.
+	ReasonTooOld
 	// ReasonUnavailable goes with Unknown.
 	ReasonUnavailable
 	reasons
@@ -41,8 +46,12 @@ func (r Reason) String() string {
 		return "ambiguous"
 	case ReasonNotFound:
 		return "not_found"
+	case ReasonGuest:
+		return "guest"
 	case ReasonMalformed:
 		return "malformed"
+	case ReasonTooOld:
+		return "too_old"
 	case ReasonUnavailable:
 		return "unavailable"
 	}
@@ -56,6 +65,7 @@ const hitShards = 16
 type counters struct {
 	memory                             [hitShards]paddedCount
 	redis                              atomic.Uint64
+	grace                              atomic.Uint64
 	reasons                            [reasons]atomic.Uint64
 	omitted                            atomic.Uint64
 	renewed, renewDropped, renewFailed atomic.Uint64
@@ -71,6 +81,7 @@ type paddedCount struct {
 type Stats struct {
 	ValidMemory     uint64            // checks that memory answered
 	ValidRedis      uint64            // checks that Redis answered
+	ValidGrace      uint64            // checks that Redis did not answer, of sessions that were valid shortly before
 	Absent          map[string]uint64 // by reason
 	Unknown         uint64
 	Renewed         uint64 // sessions whose lifetime was set again
@@ -86,7 +97,7 @@ type Stats struct {
 func (c *Checker) Stats() Stats {
 	n := &c.counters
 	s := Stats{
-		ValidRedis: n.redis.Load(), Unknown: n.reasons[ReasonUnavailable].Load(), Absent: make(map[string]uint64),
+		ValidRedis: n.redis.Load(), ValidGrace: n.grace.Load(), Unknown: n.reasons[ReasonUnavailable].Load(), Absent: make(map[string]uint64),
 		Renewed: n.renewed.Load(), RenewDropped: n.renewDropped.Load(), RenewFailed: n.renewFailed.Load(),
 		IdentityOmitted: n.omitted.Load(), WatchEnded: n.ended.Load(), ProbesRejected: c.probes.rejected.Load(),
 	}

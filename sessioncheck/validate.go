@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 const (
@@ -16,9 +18,7 @@ const (
 func (c *Config) Check() []Problem {
 	var ps Problems
 	c.checkSources(&ps)
-	if c.Format != "json" {
-		ps.add("format", c.Format, "is not a known format", "write json")
-	}
+	c.checkFormat(&ps)
 	if strings.Count(c.Key, "{id}") != 1 {
 		ps.add("key", c.Key, "does not have {id} once", "write a key such as session:{id}")
 	}
@@ -35,7 +35,41 @@ func (c *Config) Check() []Problem {
 		ps.add("user", c.User, "is not a field's path", "write names with dots between them, such as user.id")
 	}
 	c.checkIdentity(&ps)
-	return ps
+	c.checkResultHeaders(&ps)
+	return append(ps, c.ResultProblems()...)
+}
+
+// checkFormat checks what depends on the format.
+func (c *Config) checkFormat(ps *Problems) {
+	f := formats.Lookup(c.Format)
+	if f == nil {
+		ps.add("format", c.Format, "is not a known format", "write one of "+strings.Join(formats.Names(), ", "))
+		return
+	}
+	switch {
+	case f.Secrets == formats.RequiredSecrets && len(c.Secrets) == 0:
+		ps.add("secrets", "", "is empty: cookies of the format "+f.Name+" are signed", "list the application's secrets, or presence as the format")
+	case f.Secrets == formats.NoSecrets && len(c.Secrets) > 0:
+		ps.add("secrets", "", "has no use with the format "+f.Name+", whose cookies are not signed", "remove it")
+	}
+	for i, s := range c.Secrets {
+		if s == "" {
+			ps.add(fmt.Sprintf("secrets[%d]", i), "", "is empty", "write the secret, or remove the entry")
+		} else if _, err := f.Verifier([]string{s}, ""); err != nil {
+			ps.add(fmt.Sprintf("secrets[%d]", i), "", err.Error(), "write the secret as the application has it")
+		}
+	}
+	for i, path := range c.Login {
+		if !isFieldPath(path) {
+			ps.add(fmt.Sprintf("login[%d]", i), path, "is not a field's path", "write names with dots between them, such as user.id")
+		}
+	}
+	if f.PresenceOnly && (len(c.Login) > 0 || len(c.Identity) > 0 || c.User != "") {
+		ps.add("format", c.Format, "does not read sessions, so login, identity and user have no fields to name", "remove them, or write another format")
+	}
+	if f.NoRenewal && c.Sliding {
+		ps.add("sliding", "true", "would not keep sessions of the format "+f.Name+" alive: only the application can", "write false")
+	}
 }
 
 func (c *Config) checkSources(ps *Problems) {
@@ -50,7 +84,12 @@ func (c *Config) checkSources(ps *Problems) {
 		if s.Cookie != "" {
 			name, id = s.Cookie, "cookie "+s.Cookie
 		}
+		if s.Bearer {
+			name, id = "Bearer", "bearer"
+		}
 		switch {
+		case s.Bearer && (s.Header != "" || s.Cookie != ""):
+			ps.add(field, s.Header+s.Cookie+" and bearer", "are two sources in one entry", "write an entry of its own for each")
 		case s.Header != "" && s.Cookie != "":
 			ps.add(field, s.Header+" and "+s.Cookie, "are two sources in one entry", "write an entry of its own for each")
 		case !isToken(name):
@@ -86,7 +125,9 @@ func (c *Config) checkIdentity(ps *Problems) {
 }
 
 func (c *Config) isSource(twin string) bool {
-	return slices.ContainsFunc(c.Sources, func(s Source) bool { return normalName(s.Header) == twin })
+	return slices.ContainsFunc(c.Sources, func(s Source) bool {
+		return normalName(s.Header) == twin || s.Bearer && twin == "authorization"
+	})
 }
 
 // reservedNames are header fields that a session must not write, in their normal
@@ -112,6 +153,7 @@ func (p *Policy) Check() []Problem {
 	default:
 		ps.add("mode", string(p.Mode), "is not a mode", "write none, optional or required")
 	}
+	ps = append(ps, p.OnMissingProblems()...)
 	for _, path := range slices.Sorted(maps.Keys(p.Require)) {
 		if !isFieldPath(path) {
 			ps.add("require."+path, path, "is not a field's path", "write names with dots between them, such as user.role")

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/sessioncheck/formats"
 )
 
 func TestConfigProblems(t *testing.T) {
@@ -21,7 +23,19 @@ func TestConfigProblems(t *testing.T) {
 		{func(c *Config) { c.Sources[1].Cookie = "a b" }, "sources[1]: not the name"},
 		{func(c *Config) { c.Sources[0].Header = "cookie" }, "sources[0]: name the cookie"},
 		{func(c *Config) { c.Sources = append(c.Sources, Source{Header: "x-session-id"}) }, "sources[2]: listed twice"},
-		{func(c *Config) { c.Format = "xml" }, "format: write json"},
+		{func(c *Config) { c.Format = "xml" }, "format: write one of json, express"},
+		{func(c *Config) { *c = DefaultFor("express") }, "secrets: signed"},
+		{func(c *Config) { c.Secrets = []string{"s"} }, "secrets: has no use"},
+		{func(c *Config) { *c = DefaultFor("express"); c.Secrets = []string{"s", ""} }, "secrets[1]: is empty"},
+		{func(c *Config) { *c = DefaultFor("laravel"); c.Secrets = []string{"base64:AAAA"} }, "secrets[0]: has 3 bytes"},
+		{func(c *Config) { c.Login = []string{"user", "a..b"} }, "login[1]: not a field's path"},
+		{func(c *Config) { c.Format = "presence" }, "format: does not read sessions"},
+		{func(c *Config) { *c = DefaultFor("spring"); c.Sliding = true }, "sliding: only the application"},
+		{func(c *Config) { c.Sources[0].Bearer = true }, "sources[0]: two sources in one"},
+		{func(c *Config) { c.Sources = []Source{{Bearer: true}, {Bearer: true}} }, "sources[1]: listed twice"},
+		{func(c *Config) {
+			c.Sources, c.Identity = []Source{{Bearer: true}}, map[string]string{"Authorization": "a"}
+		}, "identity.Authorization: source of the session id"},
 		{func(c *Config) { c.Key = "session" }, "key: {id} once"},
 		{func(c *Config) { c.Key = "{id}{id}" }, "key: {id} once"},
 		{func(c *Config) { c.Key = strings.Repeat("k", maxKeyFixed) + "{id}" }, "key: longer than 256"},
@@ -51,9 +65,14 @@ func TestConfigProblems(t *testing.T) {
 			t.Errorf("got %v, want %s", err, tc.want)
 		}
 	}
-	cfg := Default()
-	if ps := cfg.Check(); len(ps) != 0 {
-		t.Errorf("the defaults have problems: %v", ps)
+	for _, format := range formats.Names() {
+		cfg := DefaultFor(format)
+		if formats.Lookup(format).Secrets == formats.RequiredSecrets {
+			cfg.Secrets = []string{strings.Repeat("k", 32)}
+		}
+		if ps := cfg.Check(); len(ps) != 0 || cfg.Format != format {
+			t.Errorf("the defaults of %s have problems: %v", format, ps)
+		}
 	}
 }
 

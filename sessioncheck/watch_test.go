@@ -170,3 +170,13 @@ func TestWatchIsShared(t *testing.T) {
 	f.Close()
 	f.Watch(f.valid("s1"), nil, func() { t.Error("told after Close") })()
 }
+
+// TestWatchByTheClock: where nothing is pushed, and the next look is far, the session's
+// own lifetime says when to look.
+func TestWatchByTheClock(t *testing.T) {
+	f := start(t, nil, WithStaleness(time.Hour))
+	f.Checker.store = blind{f.store}
+	t.Cleanup(f.Close)
+	f.do("SET", "session:s1", `{"user_id": 7}`, "PX", "150")
+	f.told("expiry", f.subscribe(f.valid("s1"), nil))
+}

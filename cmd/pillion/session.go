@@ -12,10 +12,10 @@ import (
 func (p *program) sessionCommand() *cobra.Command {
 	cmd := plain(&cobra.Command{
 		Use:   "session",
-		Short: "List and end sessions",
+		Short: "List and end sessions, and explain why one is accepted or not",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	})
-	cmd.AddCommand(p.sessionListCommand(), p.sessionDestroyCommand(), p.sessionDestroyAllCommand())
+	cmd.AddCommand(p.sessionListCommand(), p.sessionDestroyCommand(), p.sessionDestroyAllCommand(), p.verifyCommand())
 	return cmd
 }
 

@@ -130,16 +130,23 @@ func (p *Process) URL() string { return "http://" + p.Addr }
 // Stop ends the process with SIGTERM; the test fails unless it exits with 0.
 func (p *Process) Stop() {
 	p.tb.Helper()
+	if err := p.Terminate(stopWithin); err != nil {
+		p.tb.Errorf("exit after SIGTERM: %v", err)
+	}
+}
+
+// Terminate sends SIGTERM and gives how the process exits, which must be within the
+// bound.
+func (p *Process) Terminate(within time.Duration) error {
+	p.tb.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.tb.Errorf("SIGTERM: %v", err)
+		return err
 	}
 	select {
 	case <-p.exited:
-		if p.err != nil {
-			p.tb.Errorf("exit after SIGTERM: %v", p.err)
-		}
-	case <-time.After(stopWithin):
-		p.tb.Errorf("pillion did not end within %v of SIGTERM", stopWithin)
+		return p.err
+	case <-time.After(within):
+		return fmt.Errorf("the process did not end within %v", within)
 	}
 }
 

@@ -163,6 +163,10 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, at place) bool {
 			if f.Name == key.Value {
 				sub := at.key(f.Name)
 				sub.secret = f.Secret
+				if f.One && resolve(value).Kind == yaml.ScalarNode {
+					d.one(value, v.FieldByIndex(f.Index), sub)
+					return
+				}
 				d.value(value, v.FieldByIndex(f.Index), sub)
 				return
 			}
@@ -170,6 +174,14 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, at place) bool {
 		d.unknown(key, v.Type(), at)
 	})
 	return true
+}
+
+// one reads a single word as a list of one.
+func (d *decoder) one(n *yaml.Node, v reflect.Value, at place) {
+	list := reflect.MakeSlice(v.Type(), 1, 1)
+	if d.value(n, list.Index(0), at) {
+		v.Set(list)
+	}
 }
 
 // word sets the field that a single word stands for. An empty one would look

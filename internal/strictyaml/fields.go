@@ -20,6 +20,8 @@ type Field struct {
 	// Scalar says that the field takes the value of its struct when that is
 	// written as a single word.
 	Scalar bool
+	// One says that a list may be written as a single word.
+	One bool
 	// Env is the name in the environment, without the program's prefix. It is
 	// empty where the environment cannot set the field.
 	Env string
@@ -42,7 +44,7 @@ func fieldsOf(t reflect.Type) []Field {
 		if ok && name != "-" && f.IsExported() {
 			out = append(out, Field{
 				Name: name, Index: f.Index, Type: f.Type, Secret: f.Tag.Get("secret"),
-				Scalar: option == "scalar", Env: f.Tag.Get("env"), group: f.Tag.Get("envPrefix"),
+				Scalar: option == "scalar", One: option == "one", Env: f.Tag.Get("env"), group: f.Tag.Get("envPrefix"),
 			})
 		}
 	}

@@ -3,7 +3,7 @@
 //
 // Fields are named by `yaml:"name"` tags. A field tagged `yaml:"name,scalar"`
 // also takes the value when a single word stands in the place of its struct's
-// mapping. A struct tagged `yaml:",inline"` has its fields in place of itself. A field
+// mapping, and a list tagged `yaml:"name,one"` takes a single word. A struct tagged `yaml:",inline"` has its fields in place of itself. A field
 // tagged `secret:"true"` never has its value shown, and one
 // tagged `secret:"url"` has the password within it masked; both may be written
 // as file:/path, which is replaced with the content of that file.

@@ -419,3 +419,22 @@ func TestInline(t *testing.T) {
 		t.Errorf("index %v", f.Index)
 	}
 }
+
+func TestOneWordForAList(t *testing.T) {
+	type doc struct {
+		Words []string `yaml:"words,one"`
+		Tags  []string `yaml:"tags"`
+	}
+	for text, want := range map[string]doc{
+		"words: a":      {Words: []string{"a"}},
+		"words: [b, c]": {Words: []string{"b", "c"}},
+	} {
+		var got doc
+		if res := Decode([]byte(text), &got, Options{}); len(res.Mistakes) > 0 || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v", text, got, res.Mistakes)
+		}
+	}
+	if res := Decode([]byte("tags: a"), new(doc), Options{}); len(res.Mistakes) != 1 {
+		t.Errorf("a word for a list without the tag: %v", res.Mistakes)
+	}
+}

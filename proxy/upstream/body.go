@@ -28,7 +28,8 @@ type Body struct {
 	cn      *conn // nil once the connection was returned to the pool or closed
 	up      *upload
 	unwatch func() bool
-	dec     chunked
+	dec     chunks
+	lines   []byte // the trailers that may be passed on
 	size    int64
 	left    int64
 	err     error // what the next Read gives
@@ -140,7 +141,7 @@ func (b *Body) read(p []byte) (n int, end bool, err error) {
 		return n, b.left == 0, err
 	case byChunks:
 		n, err = b.dec.read(br, p)
-		return n, b.dec.state == chunkDone, err
+		return n, b.dec.dec.Done(), err
 	}
 	n, err = br.Read(p)
 	return n, err == io.EOF, err

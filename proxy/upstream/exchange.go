@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // answerGrace is how long a response is waited for after the connection refused
@@ -173,7 +175,7 @@ func (x *exchange) load(n int, h *fasthttp.ResponseHeader) error {
 	if x.hd.trailer || x.hd.unknown {
 		b, _ := br.Peek(n)
 		void := cutFields(b, func(name []byte) bool {
-			return equalFold(name, "trailer") || x.hd.unknown && equalFold(name, "transfer-encoding")
+			return syntax.FoldEqual(name, "trailer") || x.hd.unknown && syntax.FoldEqual(name, "transfer-encoding")
 		})
 		_, _ = br.Discard(void)
 		n -= void
@@ -232,12 +234,13 @@ func (x *exchange) failed(err error) error {
 // an empty one, is complete here.
 func (x *exchange) body() *Body {
 	b := &x.r.body
-	lines := b.dec.lines[:0]
+	dec, lines := b.dec, b.lines[:0]
 	*b = Body{
 		c: x.c, ctx: x.ctx, cn: x.cn, nc: x.cn.nc, up: x.up, unwatch: x.unwatch,
 		reuse: x.hd.keepAlive() && x.sendErr == nil && !x.upgrade,
 	}
-	b.dec.lines = lines
+	b.dec, b.lines = dec, lines
+	b.dec.reset()
 	x.cn.src.idle = x.c.cfg.Timeouts.Idle
 	switch {
 	case x.r.HeadMethod || x.hd.bodiless():

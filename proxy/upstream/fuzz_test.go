@@ -15,6 +15,8 @@ import (
 	"testing/iotest"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/proxy/chunked"
 )
 
 // readHeadFrom runs the head reader of an exchange over a Reader.
@@ -91,7 +93,8 @@ func agree(t *testing.T, in []byte, hd head, rest []byte) {
 
 func readChunks(rd io.Reader, p []byte) (out, trailers, rest []byte, err error) {
 	br := bufio.NewReaderSize(rd, readBuffer)
-	var d chunked
+	var d chunks
+	d.reset()
 	for err == nil {
 		var n int
 		n, err = d.read(br, p)
@@ -101,13 +104,13 @@ func readChunks(rd io.Reader, p []byte) (out, trailers, rest []byte, err error) 
 		out = append(out, p[:n]...)
 	}
 	if err == io.EOF {
-		if d.state != chunkDone {
+		if !d.dec.Done() {
 			return out, nil, nil, errors.New("io.EOF before the end")
 		}
 		err = nil
 	}
 	rest, _ = io.ReadAll(br)
-	return out, d.lines, rest, err
+	return out, d.trailers(nil), rest, err
 }
 
 // FuzzChunked: the same result in any division into packets and reads, and what
@@ -146,7 +149,7 @@ func FuzzChunked(f *testing.F) {
 // agreeOnTrailers reads what is passed on as a client would, and compares it with
 // what net/http finds in the whole message.
 func agreeOnTrailers(t *testing.T, in, trailers []byte) {
-	if err := checkTrailers(trailers); err != nil || len(trailers) > maxTrailers {
+	if err := checkTrailers(trailers); err != nil || len(trailers) > chunked.MaxTrailers {
 		t.Fatalf("%q: %v", trailers, err)
 	}
 	got, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(trailers, "\r\n"...)))).ReadMIMEHeader()

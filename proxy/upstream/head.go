@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"bytes"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // head is a strict reader of one response head. It decides the framing; the
@@ -85,7 +87,7 @@ func (h *head) statusLine(line []byte) error {
 		}
 		h.status = h.status*10 + int(ch-'0')
 	}
-	if h.status < 100 || (len(line) > 12 && line[12] != ' ') || hasControl(line) {
+	if h.status < 100 || (len(line) > 12 && line[12] != ' ') || syntax.HasControl(line) {
 		return bad("status line %q", snippet(line))
 	}
 	h.http10 = line[7] == '0'
@@ -103,22 +105,22 @@ func (h *head) field(line []byte) error {
 	for len(name) > 0 && name[len(name)-1] == ' ' {
 		name = name[:len(name)-1]
 	}
-	if !isToken(name) {
+	if !syntax.Token(name) {
 		return bad("field name %q", snippet(name))
 	}
 	switch len(name) {
 	case len("trailer"):
-		h.trailer = h.trailer || equalFold(name, "trailer")
+		h.trailer = h.trailer || syntax.FoldEqual(name, "trailer")
 	case len("connection"):
-		if equalFold(name, "connection") {
+		if syntax.FoldEqual(name, "connection") {
 			h.close = h.close || hasToken(value, "close")
 		}
 	case len("content-length"):
-		if equalFold(name, "content-length") {
+		if syntax.FoldEqual(name, "content-length") {
 			return h.contentLength(trim(value))
 		}
 	case len("transfer-encoding"):
-		if equalFold(name, "transfer-encoding") {
+		if syntax.FoldEqual(name, "transfer-encoding") {
 			return h.transferEncoding(trim(value))
 		}
 	}
@@ -149,10 +151,10 @@ func (h *head) transferEncoding(v []byte) error {
 	if h.chunked || h.unknown {
 		return bad("two Transfer-Encoding fields")
 	}
-	if h.unknown = h.lenient && isToken(v) && !registeredCoding(v); h.unknown {
+	if h.unknown = h.lenient && syntax.Token(v) && !registeredCoding(v); h.unknown {
 		return nil
 	}
-	if !equalFold(v, "chunked") {
+	if !syntax.FoldEqual(v, "chunked") {
 		return bad("Transfer-Encoding %q: only chunked is understood", snippet(v))
 	}
 	h.chunked = true
@@ -163,7 +165,7 @@ func (h *head) transferEncoding(v []byte) error {
 // is in them cannot be passed on as if it were not.
 func registeredCoding(v []byte) bool {
 	for _, name := range [...]string{"chunked", "gzip", "x-gzip", "compress", "x-compress", "deflate", "identity", "trailers"} {
-		if equalFold(v, name) {
+		if syntax.FoldEqual(v, name) {
 			return true
 		}
 	}
@@ -213,62 +215,18 @@ func cutFields(b []byte, drop func(name []byte) bool) int {
 	return void
 }
 
-// hasControl reports a byte that no line of HTTP may carry, tab excepted.
-func hasControl(b []byte) bool {
-	for _, ch := range b {
-		if (ch < ' ' && ch != '\t') || ch == 0x7f {
-			return true
-		}
-	}
-	return false
-}
-
 func trim(v []byte) []byte { return bytes.Trim(v, " \t") }
-
-// equalFold compares with a lower-case ASCII word. Not bytes.EqualFold: that
-// folds Unicode, so that a Kelvin sign would equal a k.
-func equalFold(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i, ch := range b {
-		if 'A' <= ch && ch <= 'Z' {
-			ch |= 0x20
-		}
-		if ch != lower[i] {
-			return false
-		}
-	}
-	return true
-}
 
 func hasToken(list []byte, lower string) bool {
 	for found := true; found; {
 		var item []byte
 		item, list, found = bytes.Cut(list, []byte{','})
-		if equalFold(trim(item), lower) {
+		if syntax.FoldEqual(trim(item), lower) {
 			return true
 		}
 	}
 	return false
 }
-
-// isToken reports a field name as RFC 9110 §5.1 allows it.
-func isToken(b []byte) bool {
-	for _, ch := range b {
-		if !tokenByte[ch] {
-			return false
-		}
-	}
-	return len(b) > 0
-}
-
-var tokenByte = func() (t [256]bool) {
-	for _, ch := range "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {
-		t[ch] = true
-	}
-	return t
-}()
 
 // snippet keeps an error message short; what follows is the application's data.
 func snippet(b []byte) []byte { return b[:min(len(b), 48)] }

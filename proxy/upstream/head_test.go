@@ -3,6 +3,8 @@ package upstream
 import (
 	"errors"
 	"testing"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // TestFeedAlone: what must be refused here, not only by fasthttp behind it.
@@ -20,7 +22,7 @@ func TestFeedAlone(t *testing.T) {
 
 func TestEqualFold(t *testing.T) {
 	for in, want := range map[string]bool{"Chunked": true, "CHUNKED": true, "chunked": true, "chunke": false, "chun\u212aed": false, "chunkeD": true, "[hunked": false, "\x03hunked": false} {
-		if got := equalFold([]byte(in), "chunked"); got != want {
+		if got := syntax.FoldEqual([]byte(in), "chunked"); got != want {
 			t.Errorf("%q: %v", in, got)
 		}
 	}

@@ -3,6 +3,9 @@ package upstream
 import (
 	"bytes"
 	"fmt"
+
+	"github.com/pillion-proxy/pillion/proxy/chunked"
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
 // maxName is longer than any field name that must not trail.
@@ -52,21 +55,22 @@ func appendField(b, name, value []byte) []byte {
 // "Name: value\r\n", without those that must not trail. It is nil when there are
 // none, and valid as long as the Body.
 func (b *Body) Trailers() []byte {
-	if !b.end || b.framing != byChunks || len(b.dec.lines) == 0 {
+	if !b.end || b.framing != byChunks || len(b.dec.dec.Trailers()) == 0 {
 		return nil
 	}
-	return b.dec.lines
+	b.lines = b.dec.trailers(b.lines[:0])
+	return b.lines
 }
 
 // checkTrailers refuses what would not be read as trailer fields and nothing else.
 func checkTrailers(lines []byte) error {
-	if len(lines) > maxTrailers {
-		return fmt.Errorf("the trailers exceed %d bytes", maxTrailers)
+	if len(lines) > chunked.MaxTrailers {
+		return fmt.Errorf("the trailers exceed %d bytes", chunked.MaxTrailers)
 	}
 	for len(lines) > 0 {
 		line, rest, found := bytes.Cut(lines, []byte("\r\n"))
 		name, value, colon := bytes.Cut(line, []byte{':'})
-		if !found || !colon || !isToken(name) || hasControl(value) {
+		if !found || !colon || !syntax.Token(name) || syntax.HasControl(value) {
 			return fmt.Errorf("trailer line %q", snippet(line))
 		}
 		lines = rest

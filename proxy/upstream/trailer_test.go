@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/internal/apptest"
+	"github.com/pillion-proxy/pillion/proxy/chunked"
 )
 
 // TestTrailers: what of a response's trailer section is passed on, and when.
@@ -122,7 +123,7 @@ func TestRequestTrailers(t *testing.T) {
 		{"body that fails", -1, io.MultiReader(strings.NewReader("hello"), errorReader{cause}), "X-Sum: 1\r\n", nil, cause},
 		{"another request", -1, strings.NewReader("hello"), "\r\nGET /evil HTTP/1.1\r\n", nil, ErrRequestBody},
 		{"no end of line", -1, strings.NewReader("hello"), "X-Sum: 1", nil, ErrRequestBody},
-		{"too many", -1, strings.NewReader("hello"), "X-Sum: " + strings.Repeat("1", maxTrailers) + "\r\n", nil, ErrRequestBody},
+		{"too many", -1, strings.NewReader("hello"), "X-Sum: " + strings.Repeat("1", chunked.MaxTrailers) + "\r\n", nil, ErrRequestBody},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			raw := apptest.Start(t, apptest.Each(apptest.Echo()))

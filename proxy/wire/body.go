@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pillion-proxy/pillion/proxy/chunked"
 )
 
 // errStopped ends the reading of a body that is not wanted any more.
@@ -18,7 +20,7 @@ const continueLine = "HTTP/1.1 100 Continue\r\n\r\n"
 // Stop and Complete. It lives in its Conn.
 type Body struct {
 	c    *Conn
-	dec  chunked
+	dec  chunked.Decoder
 	size int64       // -1: chunked
 	left int64       // of a body with a length
 	max  int64       // of a chunked body: what may still come; -1 for any amount
@@ -39,7 +41,7 @@ func (b *Body) begin(m *Message) {
 	case m.Size == 0:
 		b.err = io.EOF
 	case m.Size < 0:
-		b.dec.reset()
+		b.dec.Reset()
 	}
 }
 
@@ -53,7 +55,7 @@ func (b *Body) Trailers() []byte {
 	if b.size >= 0 {
 		return nil
 	}
-	return b.dec.trailers
+	return b.dec.Trailers()
 }
 
 // Complete says that all of the body was read. It may be called while another
@@ -93,7 +95,7 @@ func (b *Body) Read(p []byte) (int, error) {
 
 func (b *Body) ended() bool {
 	if b.size < 0 {
-		return b.dec.state == chunkDone
+		return b.dec.Done()
 	}
 	return b.left == 0
 }
@@ -110,20 +112,19 @@ func (b *Body) read(p []byte) (int, error) {
 func (b *Body) readChunked(p []byte) (n int, err error) {
 	c := b.c
 	for {
-		m, refusal := b.dec.next(c.buf[c.r:c.w])
+		m, bad := b.dec.Next(c.buf[c.r:c.w])
 		c.r += m
-		if refusal != nil {
-			c.linger.Store(true)
-			return n, refusal
+		if bad != nil {
+			return n, b.refuse(bad)
 		}
-		switch {
-		case b.dec.state == chunkData && b.max >= 0 && b.dec.left > b.max:
+		switch data := b.dec.Data(); {
+		case b.max >= 0 && data > b.max:
 			c.linger.Store(true)
 			return n, &refuseBody
-		case b.dec.state == chunkDone || n == len(p):
+		case b.dec.Done() || n == len(p):
 			return n, nil
-		case b.dec.state == chunkData && (n == 0 || c.r < c.w):
-			m, err = b.take(p[n : n+int(min(int64(len(p)-n), b.dec.left))])
+		case data > 0 && (n == 0 || c.r < c.w):
+			m, err = b.take(p[n : n+int(min(int64(len(p)-n), data))])
 			b.took(m)
 			if n += m; err != nil {
 				return n, err
@@ -138,8 +139,17 @@ func (b *Body) readChunked(p []byte) (n int, err error) {
 	}
 }
 
+// refuse says which part of the coding is wrong.
+func (b *Body) refuse(bad error) *Refusal {
+	b.c.linger.Store(true)
+	if errors.Is(bad, chunked.ErrTrailer) {
+		return &refuseTrailer
+	}
+	return &refuseChunk
+}
+
 func (b *Body) took(n int) {
-	b.dec.took(n)
+	b.dec.Took(n)
 	if b.max >= 0 {
 		b.max -= int64(n)
 	}

@@ -168,15 +168,17 @@ func (c *Conn) deliver(end int) {
 }
 
 func (c *Conn) refuse(r *Refusal) error {
-	c.msg = Message{Refusal: r}
+	c.msg = Message{Refusal: r, Head: isHead(c.buf[min(c.head.start, c.w):c.w])}
 	method := "GET"
-	if bytes.HasPrefix(c.buf[min(c.head.start, c.w):c.w], []byte("HEAD ")) {
-		method = "HEAD" // its client reads no body
+	if c.msg.Head {
+		method = "HEAD"
 	}
 	c.out = []byte(method + placeholder)
 	c.linger.Store(true)
 	return nil
 }
+
+func isHead(line []byte) bool { return bytes.HasPrefix(line, []byte("HEAD ")) }
 
 // ended judges the end of the connection, or of patience. Where a request had begun
 // and did not arrive in time, the client is told.

@@ -44,6 +44,8 @@ type Message struct {
 	HasLength bool
 	// Refusal, when set, is the answer to what was no request.
 	Refusal *Refusal
+	// Head says that the method is HEAD: its client reads no body, of a refusal either.
+	Head bool
 
 	expect bool // 100 Continue is waited for
 	http10 bool
@@ -57,6 +59,7 @@ var (
 	refuseVersion   = Refusal{505, "version", "The HTTP version is neither 1.0 nor 1.1."}
 	refuseLineEnd   = Refusal{400, "line_end", "A header line does not end with CR LF."}
 	refuseFold      = Refusal{400, "folded_line", "A header line begins with white space."}
+	refuseValue     = Refusal{400, "field_value", "A field value holds a control character."}
 	refuseTarget    = Refusal{414, "target_too_long", "The request line is longer than server.max_header."}
 	refuseHeader    = Refusal{431, "header_too_large", "The header is larger than server.max_header."}
 	refuseFraming   = Refusal{400, "framing", "Content-Length and Transfer-Encoding are both given, given twice, or not understood."}

@@ -1,6 +1,10 @@
 package wire
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/pillion-proxy/pillion/proxy/syntax"
+)
 
 // maxEmptyLines is how many empty lines are ignored before a request line (RFC 9112
 // §2.2): old clients send one after a body.
@@ -101,7 +105,7 @@ func (h *head) partial(b []byte, limit int) *Refusal {
 	if len(b)-h.start > limit {
 		return h.tooLong()
 	}
-	if h.first && len(b) > h.line && b[h.line] != '\r' && !isTokenByte(b[h.line]) {
+	if h.first && len(b) > h.line && b[h.line] != '\r' && !syntax.TokenByte(b[h.line]) {
 		return &refuseMalformed
 	}
 	return nil
@@ -123,7 +127,7 @@ func requestLine(line []byte, m *Message) *Refusal {
 		return &refuseMalformed
 	}
 	for _, c := range line[:method] {
-		if !isTokenByte(c) {
+		if !syntax.TokenByte(c) {
 			return &refuseMalformed
 		}
 	}
@@ -132,6 +136,7 @@ func requestLine(line []byte, m *Message) *Refusal {
 			return &refuseMalformed
 		}
 	}
+	m.Head = isHead(line)
 	return httpVersion(line[version+1:], m)
 }
 
@@ -159,22 +164,28 @@ func (h *head) field(line []byte, m *Message) (cut bool, r *Refusal) {
 		}
 	case 't':
 		if v, ok := valueOf(line, "transfer-encoding"); ok {
-			if h.codings++; !foldEqual(v, "chunked") {
+			if h.codings++; !syntax.FoldEqual(v, "chunked") {
 				return true, &refuseCoding
 			}
 			return true, nil
 		}
-		_, cut = valueOf(line, "trailer") // fasthttp would refuse what it may not name; trailers are read here
+		// fasthttp would refuse what it may not name; trailers are read here.
+		if v, ok := valueOf(line, "trailer"); ok {
+			if syntax.HasControl(v) {
+				return true, &refuseValue
+			}
+			return true, nil
+		}
 	case 'e':
 		if v, ok := valueOf(line, "expect"); ok {
-			if !foldEqual(v, "100-continue") {
+			if !syntax.FoldEqual(v, "100-continue") {
 				return true, &refuseExpect
 			}
 			m.expect = true
 			return true, nil
 		}
 	}
-	return cut, nil
+	return false, nil
 }
 
 // contentLength accepts one field with one number. RFC 9112 §6.3 allows a list of
@@ -210,38 +221,8 @@ func (h *head) framing(m *Message) *Refusal {
 
 // valueOf gives the value of the line when its name is the one given, in lower case.
 func valueOf(line []byte, name string) ([]byte, bool) {
-	if len(line) <= len(name) || line[len(name)] != ':' || !foldEqual(line[:len(name)], name) {
+	if len(line) <= len(name) || line[len(name)] != ':' || !syntax.FoldEqual(line[:len(name)], name) {
 		return nil, false
 	}
 	return bytes.Trim(line[len(name)+1:], " \t"), true
-}
-
-// foldEqual compares with a lower-case ASCII word. Not bytes.EqualFold: that folds
-// Unicode, so that a Kelvin sign would equal a k.
-func foldEqual(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// isTokenByte says whether c is a tchar (RFC 9110 §5.6.2).
-func isTokenByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	switch c {
-	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
-		return true
-	}
-	return false
 }
