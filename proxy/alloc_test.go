@@ -16,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/proxy"
+	"github.com/pillion-proxy/pillion/sessioncheck"
 )
 
 // hot makes a context with a parsed request, as the server hands it over.
@@ -27,7 +28,10 @@ func hot(tb testing.TB, request string) *fasthttp.RequestCtx {
 	return ctx
 }
 
-func hotRig(tb testing.TB) *pod {
+func hotRig(tb testing.TB) *pod { return hotRigOf(tb, nil) }
+
+// hotRigOf has settings for sessions in place of the defaults.
+func hotRigOf(tb testing.TB, session *sessioncheck.Config) *pod {
 	r := newRig(tb, []proxy.Rule{
 		rule("public", "/public/{id}", ttl(time.Hour), func(r *proxy.Rule) { r.Cache.Tags = []string{"p:{id}"} }),
 		rule("vary", "/vary", ttl(time.Hour)),
@@ -41,7 +45,9 @@ func hotRig(tb testing.TB) *pod {
 			}
 			r.Allow = []string{"encoded_slash"}
 		}),
-	}, varied, 1)
+	}, varied, 0)
+	r.session = session
+	r.addPod()
 	r.setSession("s1", `{"user_id": 7, "name": "x"}`)
 	p := r.pods[0]
 	for range 2 {
@@ -72,7 +78,17 @@ func hits() map[string]string {
 }
 
 func TestHitDoesNotAllocate(t *testing.T) {
-	p := hotRig(t)
+	noAllocations(t, hotRig(t))
+}
+
+// TestHitDoesNotAllocateWithLifecycle has everything on that can be recorded of users.
+func TestHitDoesNotAllocateWithLifecycle(t *testing.T) {
+	cfg := sessioncheck.Default()
+	cfg.Lifecycle, cfg.ActiveUsers.Enabled = true, true
+	noAllocations(t, hotRigOf(t, &cfg))
+}
+
+func noAllocations(t *testing.T, p *pod) {
 	for name, request := range hits() {
 		t.Run(name, func(t *testing.T) {
 			ctx := hot(t, request)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/pillion-proxy/pillion/proxy"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
@@ -243,5 +245,46 @@ func TestAnswerOutlivesItsSession(t *testing.T) {
 	close(release)
 	if text, err := io.ReadAll(last.Body); err != nil || string(text) != "onetwo" {
 		t.Errorf("the answer that ended the session: %q, %v", text, err)
+	}
+}
+
+// TestLifecycleOfAHandler: an application in this process has the lifecycle too.
+func TestLifecycleOfAHandler(t *testing.T) {
+	cfg := sessioncheck.Default()
+	cfg.Lifecycle = true
+	r := newRig(t, []proxy.Rule{rule("login", "/login")}, nil, 0)
+	r.session = &cfg
+	r.next = func(ctx *fasthttp.RequestCtx) {
+		if len(ctx.Request.Header.Peek("Pillion-Session")) > 0 {
+			t.Error("the handler got the field from a client")
+		}
+		if string(ctx.Path()) == "/login" {
+			ctx.Response.Header.Set("Pillion-Session", `create; user="42"`)
+		}
+		ctx.SetBodyString("user " + string(ctx.Request.Header.Peek("X-User-Id")))
+	}
+	p := r.addPod()
+	ask := func(path, id string) (*http.Response, string) {
+		t.Helper()
+		req, err := http.NewRequest("GET", "http://"+p.addr+path, nil)
+		must(t, err)
+		req.Header.Set("Pillion-Session", "destroy")
+		if id != "" {
+			req.AddCookie(&http.Cookie{Name: "__Host-session_id", Value: id})
+		}
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		must(t, err)
+		return resp, string(body)
+	}
+	resp, _ := ask("/login", "")
+	id := sessionID(resp)
+	if resp.StatusCode != 200 || id == "" || resp.Header.Get("Pillion-Session") != "" {
+		t.Fatalf("create: %d %v", resp.StatusCode, resp.Header)
+	}
+	if resp, body := ask("/x", id); resp.StatusCode != 200 || body != "user 42" {
+		t.Errorf("with the new session: %d %s", resp.StatusCode, body)
 	}
 }

@@ -142,3 +142,20 @@ func TestRecordingCostsNothing(t *testing.T) {
 		t.Errorf("%v allocations without tracking, where each request has a Session of its own", n)
 	}
 }
+
+// TestMaxPerUserOfTheApplication: with session.index, sessions that the application
+// writes itself are bounded on sight.
+func TestMaxPerUserOfTheApplication(t *testing.T) {
+	f := startLife(t, false, func(c *Config) { c.Lifecycle, c.Index, c.MaxPerUser = false, true, 2 })
+	for _, id := range []string{"a", "b", "c"} {
+		f.set(id, `{"user_id": 5}`)
+		f.want(f.header(id), Valid, ReasonNone, "5")
+		f.users.Flush(context.Background())
+		f.tick()
+	}
+	for id, want := range map[string]Status{"a": Absent, "b": Valid, "c": Valid} {
+		if got := f.header(id).Status; got != want {
+			t.Errorf("session %s has status %d, want %d", id, got, want)
+		}
+	}
+}
