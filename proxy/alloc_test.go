@@ -46,7 +46,7 @@ func hotRigOf(tb testing.TB, session *sessioncheck.Config) *pod {
 			r.Allow = []string{"encoded_slash"}
 		}),
 	}, varied, 0)
-	r.session = session
+	r.sessionConfig = session
 	r.addPod()
 	r.setSession("s1", `{"user_id": 7, "name": "x"}`)
 	p := r.pods[0]

@@ -253,7 +253,7 @@ func TestLifecycleOfAHandler(t *testing.T) {
 	cfg := sessioncheck.Default()
 	cfg.Lifecycle = true
 	r := newRig(t, []proxy.Rule{rule("login", "/login")}, nil, 0)
-	r.session = &cfg
+	r.sessionConfig = &cfg
 	r.next = func(ctx *fasthttp.RequestCtx) {
 		if len(ctx.Request.Header.Peek("Pillion-Session")) > 0 {
 			t.Error("the handler got the field from a client")
