@@ -140,16 +140,15 @@ func (c *Checker) appendCookies(dst, name, line []byte) ([]byte, bool) {
 		} else {
 			rest = nil
 		}
-		if c.isCookie(pair) {
+		switch {
+		case c.isCookie(pair):
 			held = true
-			continue
-		}
-		if first {
+		case !first:
+			dst = append(append(dst, ';'), pair...)
+		case len(trim(pair)) > 0:
 			dst = append(append(append(dst, name...), ": "...), bytes.TrimLeft(pair, " \t")...)
 			first = false
-			continue
 		}
-		dst = append(append(dst, ';'), pair...)
 	}
 	switch {
 	case !held:
