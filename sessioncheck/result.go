@@ -90,7 +90,7 @@ func (c *Checker) Challenge() string {
 const authorization = "authorization"
 
 // fromCookie says whether the source that counts is a cookie.
-func fromCookie(sources []source, all *[maxSources]found) bool {
+func fromCookie(sources []source, all []found) bool {
 	for i := range sources {
 		if all[i].present {
 			return !sources[i].header

@@ -30,8 +30,9 @@ func FuzzAppendWithout(f *testing.F) {
 			return
 		}
 		out, held := c.AppendWithout(nil, []byte("Cookie"), []byte(line))
-		var all [maxSources]found
-		scanLine(c.sources, []byte("cookie"), []byte(line), &all)
+		var sc scratch
+		all := &sc.found
+		scanLine(c.sources, []byte("cookie"), []byte(line), all)
 		if held != all[0].present {
 			t.Fatalf("%q: held %v, the check finds it %v", line, held, all[0].present)
 		}
@@ -42,8 +43,8 @@ func FuzzAppendWithout(f *testing.F) {
 			return
 		}
 		rest, ok := strings.CutSuffix(strings.TrimPrefix(string(out), "Cookie: "), "\r\n")
-		all = [maxSources]found{}
-		if scanLine(c.sources, []byte("cookie"), []byte(rest), &all); all[0].present || ok != (len(out) > 0) {
+		clear(all[:])
+		if scanLine(c.sources, []byte("cookie"), []byte(rest), all); all[0].present || ok != (len(out) > 0) {
 			t.Errorf("%q leaves %q", line, out)
 		}
 		var kept []string
