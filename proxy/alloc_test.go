@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"bytes"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func hotRigOf(tb testing.TB, session *sessioncheck.Config) *pod {
 	r := newRig(tb, []proxy.Rule{
 		rule("public", "/public/{id}", ttl(time.Hour), func(r *proxy.Rule) { r.Cache.Tags = []string{"p:{id}"} }),
 		rule("vary", "/vary", ttl(time.Hour)),
-		rule("mine", "/mine", required, ttl(time.Hour)),
+		rule("mine", "/mine", required, ttl(time.Hour), func(r *proxy.Rule) { r.CSRF.Mode = "on" }),
 		rule("edited", "/edited/{id}", ttl(time.Hour), func(r *proxy.Rule) {
 			r.Rewrite = proxy.Rewrite{StripPrefix: "/edited", AddPrefix: "/public"}
 			r.RequestHeaders = proxy.HeaderEdit{Set: map[string]string{"X-Rule": "{rule} {path}"}}
@@ -47,8 +48,15 @@ func hotRigOf(tb testing.TB, session *sessioncheck.Config) *pod {
 		}),
 	}, varied, 0)
 	r.sessionConfig = session
+	r.session = func(c *sessioncheck.Config) {
+		c.Grace, c.AbsoluteTimeout, c.CreatedField = time.Minute, time.Hour, "created"
+		c.IdentityJSON, c.JWT.Key, c.Strip = "X-Session", strings.Repeat("k", 32), true
+	}
+	r.settings = func(s *proxy.Settings) {
+		s.OnMissing.Redirect, s.CORSOrigins = "/login?next={uri}", []string{"https://shop.example.com"}
+	}
 	r.addPod()
-	r.setSession("s1", `{"user_id": 7, "name": "x"}`)
+	r.setSession("s1", `{"user_id": 7, "name": "x", "created": `+strconv.FormatInt(time.Now().Unix(), 10)+`}`)
 	p := r.pods[0]
 	for range 2 {
 		p.do(tb, "GET", "/public/1", "Host", "h")
@@ -68,6 +76,7 @@ func hits() map[string]string {
 		"public":      "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 		"vary":        "GET /vary HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 		"session":     "GET /mine HTTP/1.1\r\nHost: h\r\n" + browser + "X-Session-ID: s1\r\n\r\n",
+		"cookie":      "GET /mine HTTP/1.1\r\nHost: h\r\n" + browser + "Cookie: a=b; session_id=s1\r\nOrigin: https://shop.example.com\r\n\r\n",
 		"conditional": "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "If-None-Match: \"v1\"\r\n\r\n",
 		"range":       "GET /public/1 HTTP/1.1\r\nHost: h\r\n" + browser + "Range: bytes=0-3\r\n\r\n",
 		"edited":      "GET /edited/1 HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",

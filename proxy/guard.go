@@ -27,6 +27,7 @@ var (
 	refuseEmptySegment  = refusal{400, "empty_segment", "The path holds two slashes in a row."}
 	refuseSlashMeaning  = refusal{400, "encoded_slash", "The path holds an escaped slash, and means something else when it is read as a slash."}
 	refuseEmptyMeaning  = refusal{400, "empty_segment", "The path holds two slashes in a row, and means something else when they are read as one."}
+	refuseParamMeaning  = refusal{400, "path_parameter", "The path holds a semicolon, and means something else without what follows it in its segment."}
 	refuseHost          = refusal{400, "host", "The Host field is missing, given twice, malformed, or differs from the request target."}
 	refuseLineEnd       = refusal{400, "line_end", "A header line does not end with CR LF."}
 	refuseFold          = refusal{400, "folded_line", "A header line begins with white space."}

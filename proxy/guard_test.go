@@ -110,6 +110,7 @@ func TestNoSpellingBypassesARule(t *testing.T) {
 	for _, target := range []string{
 		"/admin/x", "/%61dmin/x", "/a%64min/x", "/public/../admin/x", "/public/%2e%2e/admin/x", "//admin/x", "/./admin/x",
 		"/%2fadmin/x", "/x%2f..%2fadmin/x", "http://h/admin/x", "http://h/%61dmin/x", "/public/..;/admin/x", `/public\..\admin/x`,
+		"/admin;x/y", "/admin;/y", "/;/admin/x", "/admin;a=b;c/x",
 	} {
 		got := r.pods[0].raw(t, "GET "+target+" HTTP/1.1\r\nHost: h\r\nX-Original-URL: /public\r\nX-Forwarded-Uri: /public\r\nX-HTTP-Method-Override: POST\r\n\r\n")
 		if got.status != 401 && got.status != 400 {

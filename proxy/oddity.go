@@ -9,6 +9,7 @@ type oddity uint8
 const (
 	oddSlash oddity = 1 << iota // %2F
 	oddEmpty                    // two slashes in a row, also when %2F is read as one
+	oddParam                    // a ';', from which on some drop the rest of the segment
 )
 
 // oddities gives the words of rules[].allow.
@@ -32,6 +33,7 @@ func checkSegments(path []byte, odd oddity) (oddity, *refusal) {
 		name := seg
 		if semi := bytes.IndexByte(seg, ';'); semi >= 0 {
 			name = seg[:semi]
+			odd |= oddParam
 		}
 		if string(name) == "." || string(name) == ".." {
 			return odd, &refuseDots
@@ -55,12 +57,39 @@ func cutSegment(rest []byte, decoded bool) (seg, after []byte, more bool) {
 	return rest[:end], rest[end+width:], true
 }
 
-// appendReading appends the path as an application reads it that decodes escaped
-// slashes, or merges slashes, or does both in this order.
-func appendReading(dst, path []byte, decode, merge bool) []byte {
-	start := len(dst)
+// reading is what an application may do with a path, in this order.
+type reading struct {
+	cut    bool // parameters of segments, from a ';' on, are dropped
+	decode bool // escaped slashes are slashes
+	merge  bool // slashes in a row are one
+	late   bool // parameters are dropped after slashes were decoded
+}
+
+// readings gives those in which a path that has this may differ from what it is.
+func readings(odd oddity) (list []reading) {
+	for i := 1; i < 16; i++ {
+		as := reading{cut: i&1 != 0, decode: i&2 != 0, merge: i&4 != 0, late: i&8 != 0}
+		same := as.cut && odd&oddParam == 0 || as.decode && odd&oddSlash == 0 ||
+			as.merge && odd&oddEmpty == 0 && !as.cut || as.late && !(as.cut && as.decode)
+		if same { // as another
+			continue
+		}
+		list = append(list, as)
+	}
+	return list
+}
+
+// appendReading appends the path as it is read so.
+func appendReading(dst, path []byte, as reading) []byte {
+	start, cut, decode, merge := len(dst), as.cut, as.decode, as.merge
 	for i := 0; i < len(path); i++ {
 		c := path[i]
+		if cut && c == ';' {
+			if i += paramEnd(path[i:], as.late); i == len(path) {
+				break
+			}
+			c = path[i]
+		}
 		if decode && c == '%' && bytes.HasPrefix(path[i:], []byte("%2F")) {
 			c = '/'
 			i += 2
@@ -73,13 +102,25 @@ func appendReading(dst, path []byte, decode, merge bool) []byte {
 	return dst
 }
 
+// paramEnd gives the length of the parameter that a rest begins with.
+func paramEnd(rest []byte, decoded bool) int {
+	end := len(rest)
+	if i := bytes.IndexByte(rest, '/'); i >= 0 {
+		end = i
+	}
+	if i := bytes.Index(rest[:end], []byte("%2F")); decoded && i >= 0 {
+		end = i
+	}
+	return end
+}
+
 // permits says whether the route takes paths that have this; if not, it gives the
 // refusal.
 func (r *route) permits(odd oddity) *refusal {
 	switch refused := odd &^ r.allow; {
 	case refused&oddSlash != 0:
 		return &refuseEscape
-	case refused != 0:
+	case refused&oddEmpty != 0:
 		return &refuseEmptySegment
 	}
 	return nil
@@ -92,12 +133,15 @@ func (x *exchange) sameMeaning(matched int) *refusal {
 		return r
 	}
 	req := x.matchRequest()
-	for _, reading := range [...]struct{ decode, merge bool }{{true, false}, {false, true}, {true, true}} {
-		x.scratch = appendReading(x.scratch[:0], x.path, reading.decode, reading.merge)
+	for _, as := range readings(x.odd) {
+		x.scratch = appendReading(x.scratch[:0], x.path, as)
 		if req.Path = x.scratch; x.snap.table.Match(&req, nil) == matched {
 			continue
 		}
-		if reading.decode && x.odd&oddSlash != 0 {
+		switch {
+		case as.cut:
+			return &refuseParamMeaning
+		case as.decode && x.odd&oddSlash != 0:
 			return &refuseSlashMeaning
 		}
 		return &refuseEmptyMeaning

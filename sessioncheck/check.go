@@ -122,7 +122,7 @@ func (c *Checker) Check(ctx context.Context, rawHeader []byte, now time.Time) Re
 	default:
 		r = c.lookupAll(ctx, ids, now)
 	}
-	r.FromCookie = fromCookie(c.sources, &sc.found)
+	r.FromCookie = fromCookie(c.sources, sc.found[:])
 	c.scratch.Put(sc)
 	c.account(r, fromMemory, now)
 	return r

@@ -150,3 +150,20 @@ func TestGraceCostsNothingWhileRedisIsUp(t *testing.T) {
 		t.Errorf("%d lookups during hits", got-before)
 	}
 }
+
+// No push tells of what became of a session while the connection was gone: what Redis
+// says when it is back counts in the next outage.
+func TestGraceAfterASecondOutage(t *testing.T) {
+	f := start(t, graceOf(10*time.Minute))
+	f.set("a", `{"user_id":1}`)
+	f.want(f.header("a"), Valid, ReasonNone, "1")
+	f.outage()
+	f.want(f.header("a"), Valid, ReasonNone, "1")
+	if err := f.srv.Restart(); err != nil { // with nothing in it
+		t.Fatal(err)
+	}
+	f.eventually("Redis is back", f.store.Up)
+	f.eventually("absent", func() bool { return f.header("a").Status == Absent })
+	f.outage()
+	f.want(f.header("a"), Unknown, ReasonUnavailable, "")
+}

@@ -71,6 +71,10 @@ func (j *JWT) problems() (ps Problems) {
 	if j.TTL < time.Second || j.TTL > time.Hour {
 		ps.add("jwt.ttl", j.TTL.String(), "is out of range", "write a time from 1s to 1h, such as 60s")
 	}
+	return append(ps, j.claimProblems()...)
+}
+
+func (j *JWT) claimProblems() (ps Problems) {
 	for _, claim := range slices.Sorted(maps.Keys(j.Claims)) {
 		field := "jwt.claims." + claim
 		switch {

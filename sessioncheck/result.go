@@ -90,7 +90,7 @@ func (c *Checker) Challenge() string {
 const authorization = "authorization"
 
 // fromCookie says whether the source that counts is a cookie.
-func fromCookie(sources []source, all *[maxSources + 1]found) bool {
+func fromCookie(sources []source, all []found) bool {
 	for i := range sources {
 		if all[i].present {
 			return !sources[i].header
@@ -140,16 +140,15 @@ func (c *Checker) appendCookies(dst, name, line []byte) ([]byte, bool) {
 		} else {
 			rest = nil
 		}
-		if c.isCookie(pair) {
+		switch {
+		case c.isCookie(pair):
 			held = true
-			continue
-		}
-		if first {
+		case !first:
+			dst = append(append(dst, ';'), pair...)
+		case len(trim(pair)) > 0:
 			dst = append(append(append(dst, name...), ": "...), bytes.TrimLeft(pair, " \t")...)
 			first = false
-			continue
 		}
-		dst = append(append(dst, ';'), pair...)
 	}
 	switch {
 	case !held:
