@@ -30,8 +30,8 @@ func hot(tb testing.TB, request string) *fasthttp.RequestCtx {
 
 func hotRig(tb testing.TB) *pod { return hotRigOf(tb, nil) }
 
-// hotRigOf has settings for sessions in place of the defaults.
-func hotRigOf(tb testing.TB, session *sessioncheck.Config) *pod {
+// hotRigOf has settings for sessions other than the defaults.
+func hotRigOf(tb testing.TB, session func(*sessioncheck.Config)) *pod {
 	r := newRig(tb, []proxy.Rule{
 		rule("public", "/public/{id}", ttl(time.Hour), func(r *proxy.Rule) { r.Cache.Tags = []string{"p:{id}"} }),
 		rule("vary", "/vary", ttl(time.Hour)),
@@ -83,9 +83,7 @@ func TestHitDoesNotAllocate(t *testing.T) {
 
 // TestHitDoesNotAllocateWithLifecycle has everything on that can be recorded of users.
 func TestHitDoesNotAllocateWithLifecycle(t *testing.T) {
-	cfg := sessioncheck.Default()
-	cfg.Lifecycle, cfg.ActiveUsers.Enabled = true, true
-	noAllocations(t, hotRigOf(t, &cfg))
+	noAllocations(t, hotRigOf(t, func(c *sessioncheck.Config) { c.Lifecycle, c.ActiveUsers.Enabled = true, true }))
 }
 
 func noAllocations(t *testing.T, p *pod) {
