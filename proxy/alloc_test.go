@@ -30,8 +30,8 @@ func hot(tb testing.TB, request string) *fasthttp.RequestCtx {
 
 func hotRig(tb testing.TB) *pod { return hotRigOf(tb, nil) }
 
-// hotRigOf has settings for sessions other than the defaults.
-func hotRigOf(tb testing.TB, session func(*sessioncheck.Config)) *pod {
+// hotRigOf has settings for sessions in place of the defaults.
+func hotRigOf(tb testing.TB, session *sessioncheck.Config) *pod {
 	r := newRig(tb, []proxy.Rule{
 		rule("public", "/public/{id}", ttl(time.Hour), func(r *proxy.Rule) { r.Cache.Tags = []string{"p:{id}"} }),
 		rule("vary", "/vary", ttl(time.Hour)),
@@ -46,7 +46,7 @@ func hotRigOf(tb testing.TB, session func(*sessioncheck.Config)) *pod {
 			r.Allow = []string{"encoded_slash"}
 		}),
 	}, varied, 0)
-	r.session = session
+	r.sessionConfig = session
 	r.addPod()
 	r.setSession("s1", `{"user_id": 7, "name": "x"}`)
 	p := r.pods[0]
@@ -83,7 +83,9 @@ func TestHitDoesNotAllocate(t *testing.T) {
 
 // TestHitDoesNotAllocateWithLifecycle has everything on that can be recorded of users.
 func TestHitDoesNotAllocateWithLifecycle(t *testing.T) {
-	noAllocations(t, hotRigOf(t, func(c *sessioncheck.Config) { c.Lifecycle, c.ActiveUsers.Enabled = true, true }))
+	cfg := sessioncheck.Default()
+	cfg.Lifecycle, cfg.ActiveUsers.Enabled = true, true
+	noAllocations(t, hotRigOf(t, &cfg))
 }
 
 func noAllocations(t *testing.T, p *pod) {

@@ -22,15 +22,15 @@ import (
 // request's query says.
 func lifeRig(t *testing.T, app http.HandlerFunc) *rig {
 	t.Helper()
+	cfg := sessioncheck.Default()
+	cfg.Lifecycle = true
 	login := rule("login", "/login/**")
 	open := rule("open", "/open/**", ttl(time.Hour))
 	r := newRig(t, []proxy.Rule{login, open}, app, 0)
-	r.session = withLifecycle
+	r.sessionConfig = &cfg
 	r.addPod()
 	return r
 }
-
-func withLifecycle(c *sessioncheck.Config) { c.Lifecycle = true }
 
 func TestLifecycleField(t *testing.T) {
 	r := lifeRig(t, func(w http.ResponseWriter, q *http.Request) {
@@ -250,8 +250,10 @@ func TestAnswerOutlivesItsSession(t *testing.T) {
 
 // TestLifecycleOfAHandler: an application in this process has the lifecycle too.
 func TestLifecycleOfAHandler(t *testing.T) {
+	cfg := sessioncheck.Default()
+	cfg.Lifecycle = true
 	r := newRig(t, []proxy.Rule{rule("login", "/login")}, nil, 0)
-	r.session = withLifecycle
+	r.sessionConfig = &cfg
 	r.next = func(ctx *fasthttp.RequestCtx) {
 		if len(ctx.Request.Header.Peek("Pillion-Session")) > 0 {
 			t.Error("the handler got the field from a client")

@@ -56,6 +56,8 @@ type rig struct {
 	next     fasthttp.RequestHandler // in place of the application behind a socket
 	// quiet pods log nothing: the log of a fuzz target would grow with its runs.
 	quiet bool
+	// session, when set, is what pods have in place of the defaults.
+	sessionConfig *sessioncheck.Config
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
 }
@@ -100,6 +102,9 @@ func (r *rig) addPod() *pod {
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
 	scfg := sessioncheck.Default()
+	if r.sessionConfig != nil {
+		scfg = *r.sessionConfig
+	}
 	if r.session != nil {
 		r.session(&scfg)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -71,7 +70,11 @@ func (f *fixture) pod(bound time.Duration) *Checker {
 	return c
 }
 
-// load has each process check sessions that stay, one of them changing all the time.
+// pollEvery is between two checks of the session that ends, in each process.
+const pollEvery = 200 * time.Microsecond
+
+// load has each process check sessions that stay, 1,000 times a second, one of them
+// changing 500 times a second.
 func (f *fixture) load(checkers []*Checker) (stop func()) {
 	f.set("busy", `{"user_id": 1}`)
 	f.set("calm", `{"user_id": 2}`)
@@ -94,11 +97,13 @@ func (f *fixture) load(checkers []*Checker) (stop func()) {
 		})
 	}
 	wg.Go(func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
 		for {
 			select {
 			case <-done:
 				return
-			default:
+			case <-tick.C: // each write is pushed to every process
 				f.redis.Do(context.Background(), f.redis.B().Set().Key("session:busy").Value(`{"user_id": 1}`).Build())
 			}
 		}
@@ -132,9 +137,9 @@ func (f *fixture) revoke(checkers []*Checker, id string, bound time.Duration) ti
 				if r.Status == Absent {
 					break
 				}
-				// All of them share the cores of one machine with what reads from Redis: without
-				// this they would measure the scheduler.
-				runtime.Gosched()
+				// All of them share the cores of one machine with what reads from Redis: spinning,
+				// they would measure the scheduler.
+				time.Sleep(pollEvery)
 				if refused[i]-time.Duration(deleted.Load()) > bound {
 					f.Errorf("%s has status %d %v after it was deleted", id, r.Status, refused[i]-time.Duration(deleted.Load()))
 					break

@@ -14,7 +14,7 @@ import (
 )
 
 // laravel is the session driver redis: a cache entry, whose value PHP serializes twice.
-// The defaults are those of Laravel since version 12; earlier ones write "_" for "-".
+// The defaults are those of new applications; older ones have "_" for "-", or a colon.
 func laravel() *Format {
 	return &Format{
 		Name: "laravel", Key: "laravel-database-laravel-cache-{id}", Cookies: []string{"laravel-session", "laravel_session"},
