@@ -65,7 +65,7 @@ func metricTexts() [][]string {
 		{"session_identity_omitted_total", "Identity headers left out since their value is unsafe or too long, counted once for each time that a session is decoded."},
 		{"session_renewals_total", "Sessions whose lifetime was set again."},
 		{"session_renewals_failed_total", "Renewals that were dropped or not answered; the next request tries again."},
-		{"session_staleness_bound_seconds", "The longest time for which a session that has ended may still be accepted, a cut link to Redis included: redis.max_staleness."},
+		{"session_staleness_bound_seconds", "The longest time for which a session that has ended may still be accepted, a cut link to Redis included: redis.max_staleness and session.grace."},
 		{"session_probes_rejected_total", "Session checks that were not made because too many were waiting for Redis."},
 		{"session_indexed_total", "Sessions entered into the index of their user on sight."},
 		{"session_users_marked_total", "Users marked as active on a day."},
@@ -233,7 +233,8 @@ func (c *collector) sessions(e emitter) {
 
 // users tells of what is recorded of users beside the requests, and what bounds the check.
 func (c *collector) users(e emitter, rejected uint64) {
-	e.gauge("session_staleness_bound_seconds", c.p.config().Redis.MaxStaleness.Seconds())
+	cfg := c.p.config()
+	e.gauge("session_staleness_bound_seconds", (cfg.Redis.MaxStaleness + cfg.Session.Grace).Seconds())
 	e.counter("session_probes_rejected_total", rejected)
 	u := c.p.users.Stats()
 	e.counter("session_indexed_total", u.Indexed)

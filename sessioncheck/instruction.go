@@ -166,13 +166,17 @@ func document(data []byte, user any, path string, ttl time.Duration) ([]byte, er
 	}
 	doc := jsonObject(string(data))
 	if user != nil {
-		if err := setUser(doc, user, path); err != nil {
+		if err := setField(doc, user, path); err != nil {
 			return nil, err
 		}
 	}
 	if ttl > 0 {
 		doc[ttlField] = int64(ttl / time.Second)
 	}
+	return encode(doc)
+}
+
+func encode(doc map[string]any) ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
@@ -185,9 +189,9 @@ func document(data []byte, user any, path string, ttl time.Duration) ([]byte, er
 	return bytes.TrimRight(out.Bytes(), "\n"), nil
 }
 
-// setUser writes the user into a session. One that its data names otherwise is refused,
-// since one of the two is a mistake.
-func setUser(doc map[string]any, user any, path string) error {
+// setField writes a field, such as the user, into a session. One that its data has with
+// another value is refused, since one of the two is a mistake.
+func setField(doc map[string]any, value any, path string) error {
 	at, names := doc, strings.Split(path, ".")
 	for _, name := range names[:len(names)-1] {
 		inner, ok := at[name].(map[string]any)
@@ -201,11 +205,11 @@ func setUser(doc map[string]any, user any, path string) error {
 		at = inner
 	}
 	last := names[len(names)-1]
-	if old := at[last]; old != nil && fmt.Sprint(old) != fmt.Sprint(user) {
+	if old := at[last]; old != nil && fmt.Sprint(old) != fmt.Sprint(value) {
 		return fmt.Errorf("has one user in user and another in data, at %s", path)
 	}
 	if at[last] == nil {
-		at[last] = user
+		at[last] = value
 	}
 	return nil
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	_ "embed"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -120,7 +122,11 @@ func (l *Lifecycle) Apply(ctx context.Context, lines []string, current Result, n
 // from before the log-in, which somebody else may have planted, is worth nothing after
 // it.
 func (l *Lifecycle) create(ctx context.Context, in instruction, old *Session) ([]string, error) {
-	doc, err := document(in.data, in.user, l.cfg.User, in.ttl)
+	data, err := l.dated(in.data, json.Number(fmt.Sprint(time.Now().Unix())))
+	if err != nil {
+		return nil, &InstructionError{err}
+	}
+	doc, err := document(data, in.user, l.cfg.User, in.ttl)
 	if err != nil {
 		return nil, &InstructionError{err}
 	}
@@ -291,7 +297,11 @@ func (l *Lifecycle) sameUser(in instruction, s *Session) ([]byte, error) {
 	if ttl == 0 {
 		ttl = s.ttl
 	}
-	out, err := document(in.data, user, l.cfg.User, ttl)
+	data, err := l.dated(in.data, walk(jsonObject(s.raw), strings.Split(l.cfg.CreatedField, ".")))
+	if err != nil {
+		return nil, err
+	}
+	out, err := document(data, user, l.cfg.User, ttl)
 	if err != nil {
 		return nil, err
 	}
@@ -299,6 +309,25 @@ func (l *Lifecycle) sameUser(in instruction, s *Session) ([]byte, error) {
 		return nil, errors.New("changes the session's user: use create for another user's session")
 	}
 	return out, nil
+}
+
+// dated gives data that says when the session was made, if session.created_field asks
+// for it and data does not: one that does not say so has reached its absolute timeout.
+func (l *Lifecycle) dated(data []byte, created any) ([]byte, error) {
+	if l.cfg.CreatedField == "" || created == nil {
+		return data, nil
+	}
+	if len(data) == 0 {
+		data = []byte("{}")
+	}
+	doc := jsonObject(string(data))
+	if walk(doc, strings.Split(l.cfg.CreatedField, ".")) != nil {
+		return data, nil
+	}
+	if err := setField(doc, created, l.cfg.CreatedField); err != nil {
+		return nil, err
+	}
+	return encode(doc)
 }
 
 func newID() string {

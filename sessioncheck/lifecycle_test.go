@@ -204,6 +204,24 @@ func TestRenewalOfAnOwnLifetime(t *testing.T) {
 	f.lifetime(usual, 7*24*time.Hour)
 }
 
+// TestCreatedField: with an absolute timeout, a session says when it was made, and goes on
+// to say so.
+func TestCreatedField(t *testing.T) {
+	f := startLife(t, false, func(c *Config) { c.AbsoluteTimeout, c.CreatedField = time.Hour, "meta.created" })
+	id := f.must("", `create; user="42"; data=`+b64(`{"meta":{"a":1}}`))
+	f.want(f.check(id), Valid, ReasonNone, "42")
+	created, ok := f.check(id).Session.Field("meta.created")
+	if !ok {
+		t.Fatalf("the session is %s", f.get("session:"+id))
+	}
+	f.must(id, `update; data=`+b64(`{"b":1}`))
+	id = f.must(id, `rotate`)
+	f.want(f.check(id), Valid, ReasonNone, "42")
+	if got, _ := f.check(id).Session.Field("meta.created"); got != created {
+		t.Errorf("made at %q, and then at %q", created, got)
+	}
+}
+
 func TestCreateReplacesTheSessionOfTheRequest(t *testing.T) {
 	f := startLife(t, false, nil)
 	f.set("planted", `{"user_id": 666}`) // known to an attacker
