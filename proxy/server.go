@@ -33,10 +33,13 @@ func NewServer(h *Handler, cfg ServerConfig, log zerolog.Logger) *Server {
 		Handler:      h.Handle,
 		ErrorHandler: h.malformed,
 		// For the first byte of a connection, which is also that of a TLS handshake.
-		ReadTimeout:        cfg.HeaderTimeout,
-		WriteTimeout:       cfg.WriteTimeout,
-		IdleTimeout:        cfg.IdleTimeout,
-		ReadBufferSize:     int(cfg.MaxHeader) + 64, // a whole head: wire gives no part of one
+		ReadTimeout:    cfg.HeaderTimeout,
+		WriteTimeout:   cfg.WriteTimeout,
+		IdleTimeout:    cfg.IdleTimeout,
+		ReadBufferSize: int(cfg.MaxHeader) + 64, // a whole head: wire gives no part of one
+		// Header and body of most responses in one write: fasthttp's own way to that, writev,
+		// is for bare TCP connections. Only responses under way have such a buffer.
+		WriteBufferSize:    32 << 10,
 		MaxRequestsPerConn: cfg.MaxRequests,
 		// One more than wire lets in: it turns the others away with a reason.
 		Concurrency: cfg.MaxConnections + 1,
