@@ -33,7 +33,6 @@ type exchange struct {
 	wire     *wire.Conn // nil when another server read the request
 	size     int64      // of the body: 0 for none, -1 when it is chunked
 	upgrade  bool
-	unread   bool // there was no request to read: nothing of it is logged
 
 	route         *route
 	params        rules.Params

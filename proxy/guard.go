@@ -47,7 +47,6 @@ func (x *exchange) guard() *refusal {
 	h := &x.ctx.Request.Header
 	if x.wire != nil {
 		if r := x.wire.Request().Refusal; r != nil {
-			x.unread = true
 			return &refusal{r.Status, r.Reason, r.Detail}
 		}
 	}

@@ -96,7 +96,6 @@ func (s *Server) OpenConnections() (n int) {
 func (h *Handler) malformed(ctx *fasthttp.RequestCtx, err error) {
 	x := h.acquire(ctx)
 	defer h.finish(x)
-	x.unread = true
 	r := refusal{fasthttp.StatusBadRequest, "malformed", "The request is malformed."}
 	var small *fasthttp.ErrSmallBuffer
 	switch {

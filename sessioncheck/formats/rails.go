@@ -40,8 +40,9 @@ func (v *privateID) AppendID(dst, value []byte) ([]byte, int) {
 func decodeRails(raw string) map[string]any {
 	doc := JSON(raw)
 	for name, v := range doc {
-		scope, ok := strings.CutPrefix(name, "warden.user.")
-		if scope, ok = strings.CutSuffix(scope, ".key"); !ok || !strings.HasPrefix(name, "warden.user.") {
+		scope, begins := strings.CutPrefix(name, "warden.user.")
+		scope, ends := strings.CutSuffix(scope, ".key")
+		if !begins || !ends {
 			continue
 		}
 		outer, _ := v.([]any)
