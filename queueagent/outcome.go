@@ -91,7 +91,7 @@ func judgeError(d *delivery, r Retry, err error) outcome {
 
 // failed makes a failed attempt a retry or, after the last, a dead letter.
 func (o outcome) failed(r Retry) outcome {
-	n := o.d.attempts + 1
+	n := o.d.Attempts + 1
 	if n >= r.MaxAttempts {
 		o.verdict, o.bury = verdictBury, "max_attempts"
 		return o

@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 func TestJudge(t *testing.T) {
@@ -49,7 +51,7 @@ func TestJudge(t *testing.T) {
 		"lease not renewed": {answer{err: errLeaseOver}, 2, free},
 		"lease lost":        {answer{err: errLeaseLost}, 0, want{verdictDrop, false, reachUnknown}},
 	} {
-		d := &delivery{task: task{attempts: c.attempts}}
+		d := &delivery{Task: tasks.Task{Attempts: c.attempts}}
 		o := judge(d, r, c.answer)
 		if got := (want{o.verdict, o.attempt, o.reach}); got != c.want {
 			t.Errorf("%s: %+v: want %+v", name, got, c.want)
@@ -76,7 +78,7 @@ func TestBreaker(t *testing.T) {
 	g := newGate()
 	now := time.Unix(1000, 0)
 	n, first, _ := g.permit(now)
-	if n != maxBatch {
+	if n != tasks.MaxBatch {
 		t.Fatalf("closed: permits %d", n)
 	}
 	if !g.report(first, reachNo, now) || !g.isOpen() {
@@ -117,7 +119,7 @@ func TestBreaker(t *testing.T) {
 	if !g.report(gen, reachYes, now) || g.isOpen() {
 		t.Error("an answer does not close it")
 	}
-	if n, _, _ := g.permit(now); n != maxBatch {
+	if n, _, _ := g.permit(now); n != tasks.MaxBatch {
 		t.Errorf("closed again: permits %d", n)
 	}
 }

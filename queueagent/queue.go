@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // queue drains one source. Its goroutines, each in a file of its own:
@@ -21,7 +23,7 @@ import (
 type queue struct {
 	cfg    Config
 	redis  Redis
-	store  *store
+	store  *tasks.Store
 	target *target
 	secret []byte
 	log    zerolog.Logger
@@ -33,6 +35,7 @@ type queue struct {
 	slots  *slots
 	flight *flight
 	stats  counters
+	stream streamWatch // of the watcher and the claimer
 	// redisErr is the last error that Redis replied with; nil when calls succeed.
 	redisErr atomic.Pointer[string]
 

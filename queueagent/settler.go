@@ -2,15 +2,17 @@ package queueagent
 
 import (
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // settleLoop writes results to Redis. What has piled up during one call goes into the
 // next: the busier the queue, the larger the batches. It ends when outcomes is closed.
 func (q *queue) settleLoop() {
-	batch := make([]outcome, 0, maxBatch)
+	batch := make([]outcome, 0, tasks.MaxBatch)
 	for o := range q.outcomes {
 		batch = append(batch[:0], o)
-		for len(batch) < maxBatch && q.more(&batch) {
+		for len(batch) < tasks.MaxBatch && q.more(&batch) {
 		}
 		for _, o := range batch {
 			q.note(o)
@@ -67,8 +69,8 @@ func (q *queue) logFailure(o outcome) {
 	} else if !o.attempt {
 		e = q.failed.Debug()
 	}
-	e = e.Str("id", o.d.id).Str("kind", o.kind).Str("detail", o.detail).
-		Int("attempt", o.d.attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
+	e = e.Str("id", o.d.ID).Str("kind", o.kind).Str("detail", o.detail).
+		Int("attempt", o.d.Attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
 	switch o.verdict {
 	case verdictBury:
 		e.Str("reason", o.bury).Msg("task moved to the dead letters")
@@ -86,16 +88,16 @@ func (q *queue) logFailure(o outcome) {
 // again when its reply was lost.
 func (q *queue) write(batch []outcome) bool {
 	var acks []string
-	var backs []back
-	var graves []grave
+	var backs []tasks.Back
+	var graves []tasks.Grave
 	for _, o := range batch {
 		switch o.verdict {
 		case verdictAck:
-			acks = append(acks, o.d.member)
+			acks = append(acks, o.d.Member)
 		case verdictRetry, verdictGiveBack:
-			backs = append(backs, back{o.d.member, o.verdict == verdictRetry, o.delay})
+			backs = append(backs, tasks.Back{Member: o.d.Member, Attempt: o.verdict == verdictRetry, Delay: o.delay})
 		case verdictBury:
-			graves = append(graves, grave{o.d.member, o.bury, o.detail, o.attempt})
+			graves = append(graves, tasks.Grave{Member: o.d.Member, Reason: o.bury, Detail: o.detail, Attempt: o.attempt})
 		case verdictDrop:
 		}
 	}
@@ -107,7 +109,7 @@ func (q *queue) writeAcks(acks []string) bool {
 		return true
 	}
 	return q.persist(func() error {
-		n, err := q.store.ack(q.abort, acks)
+		n, err := q.store.Ack(q.abort, acks)
 		if err == nil {
 			q.stats.delivered.Add(uint64(len(acks)))
 			q.stats.unknownAcks.Add(uint64(len(acks) - n))
@@ -116,15 +118,15 @@ func (q *queue) writeAcks(acks []string) bool {
 	})
 }
 
-func (q *queue) writeBacks(backs []back) bool {
+func (q *queue) writeBacks(backs []tasks.Back) bool {
 	if len(backs) == 0 {
 		return true
 	}
 	return q.persist(func() error {
-		next, err := q.store.nack(q.abort, backs)
+		next, err := q.store.Nack(q.abort, backs)
 		if err == nil {
 			for _, b := range backs {
-				if b.attempt {
+				if b.Attempt {
 					q.stats.retries.Add(1)
 				}
 			}
@@ -134,12 +136,12 @@ func (q *queue) writeBacks(backs []back) bool {
 	})
 }
 
-func (q *queue) writeGraves(graves []grave) bool {
+func (q *queue) writeGraves(graves []tasks.Grave) bool {
 	if len(graves) == 0 {
 		return true
 	}
 	return q.persist(func() error {
-		n, err := q.store.bury(q.abort, graves)
+		n, err := q.store.Bury(q.abort, graves)
 		if err == nil {
 			q.stats.dead.Add(uint64(n))
 		}

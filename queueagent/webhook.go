@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // defaultType is the CloudEvents type of a task that names none: the attribute must
@@ -42,8 +44,8 @@ func newWebhook(q *queue) *webhook {
 
 // prepare fills in what differs from task to task. It is false when the URL needs a
 // type that the payload does not give.
-func (w *webhook) prepare(t *task, now time.Time) bool {
-	typ, typed := taskType(t.payload)
+func (w *webhook) prepare(t *tasks.Task, now time.Time) bool {
+	typ, typed := taskType(t.Payload)
 	var ok bool
 	if w.uri, ok = w.target.uri(w.uri[:0], typ); !ok {
 		return false
@@ -52,19 +54,19 @@ func (w *webhook) prepare(t *task, now time.Time) bool {
 		typ = defaultType
 	}
 	// The request only reads the body, so it may share the string's bytes.
-	body := unsafe.Slice(unsafe.StringData(t.payload), len(t.payload))
+	body := unsafe.Slice(unsafe.StringData(t.Payload), len(t.Payload))
 	h := &w.req.Header
 	h.SetRequestURIBytes(w.uri)
-	h.Set("webhook-id", t.id)
+	h.Set("webhook-id", t.ID)
 	h.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	if w.signer != nil {
-		h.SetBytesV("webhook-signature", w.signer.sign(t.id, now.Unix(), body))
+		h.SetBytesV("webhook-signature", w.signer.sign(t.ID, now.Unix(), body))
 	}
-	h.Set("ce-id", t.id)
+	h.Set("ce-id", t.ID)
 	h.Set("ce-type", headerValue(typ))
-	h.Set("Idempotency-Key", t.id)
-	h.Set("Pillion-Attempt", strconv.Itoa(t.attempts+1))
-	h.Set("Pillion-Reason", t.reason.String())
+	h.Set("Idempotency-Key", t.ID)
+	h.Set("Pillion-Attempt", strconv.Itoa(t.Attempts+1))
+	h.Set("Pillion-Reason", t.Reason.String())
 	w.req.SetBodyRaw(body)
 	return true
 }

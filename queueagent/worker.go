@@ -76,7 +76,7 @@ func (w *webhook) deliver(ctx context.Context, d *delivery, cfg Config) outcome 
 	if err != nil {
 		return judge(d, cfg.Retry, answer{err: err})
 	}
-	if !w.prepare(&d.task, time.Now()) {
+	if !w.prepare(&d.Task, time.Now()) {
 		return badPayload(d)
 	}
 	w.resp.Reset()
