@@ -20,6 +20,8 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // Redis is what the agent needs of a connection to Redis. Its methods must be safe for
@@ -110,11 +112,7 @@ func (a *Agent) newQueue(cfg Config, s *scripts, h *health, prefix, agentID stri
 	if err := check(cfg); err != nil {
 		return nil, err
 	}
-	t, err := newTarget(cfg.Webhook.URL)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := newSecret(cfg.Webhook.Secret)
+	hook, err := webhook.New(cfg.Webhook, cfg.Name, cfg.Retry.MaxAttempts)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +126,7 @@ func (a *Agent) newQueue(cfg Config, s *scripts, h *health, prefix, agentID stri
 	}
 	log := a.log.With().Str("queue", cfg.Name).Logger()
 	return &queue{
-		cfg: cfg, redis: a.redis, target: t, secret: secret, log: log, health: h,
+		cfg: cfg, redis: a.redis, hook: hook, log: log, health: h,
 		failed: log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second}),
 		store: &store{
 			redis: a.redis, scripts: s, keys: newKeys(prefix, cfg.Name, source, owner),

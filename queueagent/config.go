@@ -2,6 +2,8 @@ package queueagent
 
 import (
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // Config is one queue and where its tasks go.
@@ -26,16 +28,7 @@ type Config struct {
 }
 
 // Webhook is an HTTP endpoint of the application.
-type Webhook struct {
-	// URL is http:// or https://. "{type}" in its path takes the task's "type"
-	// field, percent-encoded.
-	URL string `yaml:"url"`
-	// Timeout bounds one delivery, connection included.
-	Timeout time.Duration `yaml:"timeout"`
-	// Secret signs deliveries as Standard Webhooks says, when set: "whsec_" and
-	// base64, or the raw bytes.
-	Secret string `yaml:"secret" secret:"true"`
-}
+type Webhook = webhook.Config
 
 // Retry is exponential backoff with full jitter.
 type Retry struct {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // queue drains one source. Its goroutines, each in a file of its own:
@@ -22,8 +24,7 @@ type queue struct {
 	cfg    Config
 	redis  Redis
 	store  *store
-	target *target
-	secret []byte
+	hook   *webhook.Endpoint
 	log    zerolog.Logger
 	failed zerolog.Logger // at most a few lines a second
 	health *health
