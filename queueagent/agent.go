@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // Redis is what the agent needs of a connection to Redis. Its methods must be safe for
@@ -110,11 +111,7 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 	if err := check(cfg); err != nil {
 		return nil, err
 	}
-	t, err := newTarget(cfg.Webhook.URL)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := newSecret(cfg.Webhook.Secret)
+	hook, err := webhook.New(cfg.Webhook, cfg.Name, cfg.Retry.MaxAttempts)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +123,7 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 	}
 	log := a.log.With().Str("queue", cfg.Name).Logger()
 	return &queue{
-		cfg: cfg, redis: a.redis, target: t, secret: secret, log: log, health: h,
+		cfg: cfg, redis: a.redis, hook: hook, log: log, health: h,
 		failed: log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second}),
 		store: tasks.New(tasks.Options{
 			Redis: a.redis, Scripts: s, Prefix: prefix, Queue: cfg.Name, Source: cfg.source(),

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // The values of Config.Pop and Config.Score.
@@ -98,16 +99,7 @@ func (r Rate) burst() int {
 }
 
 // Webhook is an HTTP endpoint of the application.
-type Webhook struct {
-	// URL is http:// or https://. "{type}" in its path takes the task's "type"
-	// field, percent-encoded.
-	URL string `yaml:"url"`
-	// Timeout bounds one delivery, connection included.
-	Timeout time.Duration `yaml:"timeout"`
-	// Secret signs deliveries as Standard Webhooks says, when set: "whsec_" and
-	// base64, or the raw bytes.
-	Secret string `yaml:"secret" secret:"true"`
-}
+type Webhook = webhook.Config
 
 // Retry is exponential backoff with full jitter.
 type Retry struct {

@@ -42,17 +42,18 @@ func (d *delivery) deadline() time.Time {
 	return d.postUntil
 }
 
-// begin starts the time that the webhook has, and gives the deadline of dialling.
-func (d *delivery) begin(timeout time.Duration) (time.Time, error) {
+// Begin sets the end of the time that the webhook has, and gives the deadline of
+// dialling.
+func (d *delivery) Begin(end time.Time) (time.Time, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.postUntil = time.Now().Add(timeout)
+	d.postUntil = end
 	return d.deadline(), d.stopped
 }
 
-// attach puts a connection under the delivery's deadline. From now on the keeper may
+// Attach puts a connection under the delivery's deadline. From now on the keeper may
 // move the deadline, and cancel ends the POST at once.
-func (d *delivery) attach(c net.Conn) error {
+func (d *delivery) Attach(c net.Conn) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopped != nil {
@@ -62,9 +63,9 @@ func (d *delivery) attach(c net.Conn) error {
 	return c.SetDeadline(d.deadline())
 }
 
-// detach gives the connection back to the worker, and says whether the POST was cut
+// Detach gives the connection back to the worker, and says whether the POST was cut
 // short from outside.
-func (d *delivery) detach() error {
+func (d *delivery) Detach() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.conn = nil

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 const (
@@ -38,33 +40,25 @@ type outcome struct {
 	detail   string // for logs and the dead letter; bounded
 }
 
-// badPayload is the outcome for a task whose URL cannot be made.
-func badPayload(d *delivery) outcome {
-	return outcome{
-		d: d, verdict: verdictBury, kind: "bad_payload", bury: "bad_payload",
-		detail: `the webhook's URL needs the task's "type": a JSON string that can be part of a path`,
-	}
-}
-
 // judge is the table of what an answer means.
-func judge(d *delivery, r Retry, a answer) outcome {
-	if a.err != nil {
-		return judgeError(d, r, a.err)
+func judge(d *delivery, r Retry, a webhook.Answer) outcome {
+	if a.Kind != webhook.KindAnswered {
+		return judgeError(d, r, a)
 	}
 	o := outcome{
-		d: d, reach: reachYes, attempt: true, kind: "status_" + strconv.Itoa(a.status),
-		detail: fmt.Sprintf("status %d: %s", a.status, a.excerpt),
+		d: d, reach: reachYes, attempt: true, kind: "status_" + strconv.Itoa(a.Status),
+		detail: fmt.Sprintf("status %d: %s", a.Status, a.Excerpt),
 	}
 	switch {
-	case a.status/100 == 2:
+	case a.Status/100 == 2:
 		return outcome{d: d, reach: reachYes, attempt: true, verdict: verdictAck}
-	case a.status == fasthttp.StatusGone:
+	case a.Status == fasthttp.StatusGone:
 		o.verdict, o.bury = verdictBury, "gone"
-	case a.bury:
+	case a.DeadLetter:
 		o.verdict, o.bury = verdictBury, "rejected"
-	case a.retryAfter >= 0 && (a.status == fasthttp.StatusTooManyRequests || a.status == fasthttp.StatusServiceUnavailable):
+	case a.RetryAfter >= 0 && (a.Status == fasthttp.StatusTooManyRequests || a.Status == fasthttp.StatusServiceUnavailable):
 		o.verdict, o.attempt = verdictGiveBack, false
-		o.throttle = min(max(a.retryAfter, minThrottle), maxThrottle)
+		o.throttle = min(max(a.RetryAfter, minThrottle), maxThrottle)
 		o.delay = o.throttle
 	default:
 		return o.failed(r)
@@ -72,21 +66,33 @@ func judge(d *delivery, r Retry, a answer) outcome {
 	return o
 }
 
-func judgeError(d *delivery, r Retry, err error) outcome {
-	o := outcome{d: d, reach: reachYes, attempt: true, detail: err.Error()}
-	var dial dialError
+func judgeError(d *delivery, r Retry, a webhook.Answer) outcome {
+	o := outcome{d: d, kind: string(a.Kind), detail: a.Err.Error()}
+	switch a.Kind {
+	case webhook.KindStopped:
+		return o.stopped(a.Err)
+	case webhook.KindBadPayload:
+		o.verdict, o.bury = verdictBury, o.kind
+		return o
+	case webhook.KindUnreachable:
+		o.verdict, o.delay, o.reach = verdictGiveBack, -1, reachNo
+		return o
+	}
+	o.reach, o.attempt = reachYes, true
+	return o.failed(r)
+}
+
+// stopped is the end of a delivery that the lease or a shutdown has ended.
+func (o outcome) stopped(err error) outcome {
 	switch {
 	case errors.Is(err, errLeaseLost):
-		return outcome{d: d, verdict: verdictDrop, kind: "lease_lost", detail: o.detail}
-	case errors.Is(err, errAborted):
-		return outcome{d: d, verdict: verdictGiveBack, delay: -1, kind: "shutdown", detail: o.detail}
+		o.verdict, o.kind = verdictDrop, "lease_lost"
 	case errors.Is(err, errLeaseOver):
-		return outcome{d: d, verdict: verdictGiveBack, delay: -1, kind: "lease_over", detail: o.detail}
-	case errors.As(err, &dial):
-		return outcome{d: d, verdict: verdictGiveBack, delay: -1, reach: reachNo, kind: "unreachable", detail: o.detail}
+		o.verdict, o.delay, o.kind = verdictGiveBack, -1, "lease_over"
+	default:
+		o.verdict, o.delay, o.kind = verdictGiveBack, -1, "shutdown"
 	}
-	o.kind = kindOf(err)
-	return o.failed(r)
+	return o
 }
 
 // failed makes a failed attempt a retry or, after the last, a dead letter.

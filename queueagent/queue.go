@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // queue drains one source. Its goroutines, each in a file of its own:
@@ -24,8 +25,7 @@ type queue struct {
 	cfg    Config
 	redis  Redis
 	store  *tasks.Store
-	target *target
-	secret []byte
+	hook   *webhook.Endpoint
 	log    zerolog.Logger
 	failed zerolog.Logger // at most a few lines a second
 	health *health

@@ -1,4 +1,4 @@
-package queueagent
+package webhook
 
 import (
 	"crypto/hmac"

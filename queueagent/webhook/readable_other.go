@@ -1,6 +1,6 @@
 //go:build !unix
 
-package queueagent
+package webhook
 
 import "net"
 

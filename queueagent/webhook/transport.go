@@ -1,13 +1,11 @@
-package queueagent
+package webhook
 
 import (
 	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -15,9 +13,6 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// idleTimeout is how long an unused connection is kept: less than the 5 s after
-	// which common servers close theirs.
-	idleTimeout = 4 * time.Second
 	// maxAnswer bounds how much of an answer's body is read.
 	maxAnswer  = 64 << 10
 	bufferSize = 8 << 10
@@ -53,20 +48,20 @@ type noAnswerError struct{ error }
 
 func (e noAnswerError) Unwrap() error { return e.error }
 
-// post sends the request and reads the answer. It ends by the delivery's deadline.
+// post sends the request and reads the answer. It ends by the lease's deadline.
 //
 // A server may close a kept connection just as it is used again. When nothing of an
 // answer came back on such a connection, the request is sent once more on a new one.
 // If the application cannot be reached then, that is not a refused connection: the
 // request may have been what ended it, so it counts as an attempt.
-func (t *transport) post(ctx context.Context, d *delivery, until time.Time, req *fasthttp.Request, resp *fasthttp.Response) error {
+func (t *transport) post(ctx context.Context, lease Lease, until time.Time, req *fasthttp.Request, resp *fasthttp.Response) error {
 	reused := t.usable()
 	if !reused {
 		if err := t.dial(ctx, until); err != nil {
 			return err
 		}
 	}
-	err := t.roundTrip(d, req, resp)
+	err := t.roundTrip(lease, req, resp)
 	var silent noAnswerError
 	if !reused || !errors.As(err, &silent) || isTimeout(err) {
 		return err
@@ -74,7 +69,7 @@ func (t *transport) post(ctx context.Context, d *delivery, until time.Time, req 
 	if t.dial(ctx, until) != nil {
 		return err
 	}
-	return t.roundTrip(d, req, resp)
+	return t.roundTrip(lease, req, resp)
 }
 
 // usable says whether the kept connection can carry a request. A byte, or an end,
@@ -114,22 +109,22 @@ func (t *transport) dial(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// dialFailed tells a failed dial from one that a shutdown has ended.
+// dialFailed tells a failed dial from one that the caller has ended.
 func dialFailed(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return errAborted
+		return context.Canceled
 	}
 	return dialError{err}
 }
 
-func (t *transport) roundTrip(d *delivery, req *fasthttp.Request, resp *fasthttp.Response) error {
-	if err := d.attach(t.conn); err != nil {
+func (t *transport) roundTrip(lease Lease, req *fasthttp.Request, resp *fasthttp.Response) error {
+	if err := lease.Attach(t.conn); err != nil {
 		t.close()
-		return err
+		return stoppedError{err}
 	}
 	err := t.exchange(req, resp)
-	if cut := d.detach(); cut != nil && err != nil {
-		err = cut
+	if cut := lease.Detach(); cut != nil && err != nil {
+		err = stoppedError{cut}
 	}
 	if err != nil || resp.ConnectionClose() || resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
 		t.close()
@@ -171,18 +166,4 @@ func (t *transport) close() {
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
-}
-
-// kindOf names a failed delivery in metrics and logs.
-func kindOf(err error) string {
-	var dial dialError
-	switch {
-	case errors.As(err, &dial):
-		return "unreachable"
-	case isTimeout(err):
-		return "timeout"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return "connection"
-	}
-	return "bad_response"
 }
