@@ -134,7 +134,12 @@ func testConfig(name string, kind tasks.Kind, source, url string) Config {
 // run starts an agent; the test ends it.
 func (r *rig) run(cfgs []Config, opts ...Option) *Agent {
 	r.tb.Helper()
-	a, err := New(cfgs, r.redis, "t:", "agent-1", zerolog.New(zerolog.NewTestWriter(r.tb)).Level(zerolog.WarnLevel), opts...)
+	return r.runAs("agent-1", cfgs, opts...)
+}
+
+func (r *rig) runAs(id string, cfgs []Config, opts ...Option) *Agent {
+	r.tb.Helper()
+	a, err := New(cfgs, r.redis, "t:", id, zerolog.New(zerolog.NewTestWriter(r.tb)).Level(zerolog.WarnLevel), opts...)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
