@@ -28,7 +28,7 @@ type fakeRedis struct {
 	watchers map[string][]chan struct{}
 }
 
-func newFake(addr string, tracking bool) (*fakeRedis, error) {
+func newFake(addr string, tracking bool, change ...func(*rueidis.ClientOption)) (*fakeRedis, error) {
 	f := &fakeRedis{tracking: tracking, watchers: make(map[string][]chan struct{})}
 	opt := rueidis.ClientOption{
 		InitAddress: []string{addr}, ForceSingleClient: true, DisableRetry: true, DisableCache: !tracking,
@@ -37,6 +37,9 @@ func newFake(addr string, tracking bool) (*fakeRedis, error) {
 	}
 	if tracking {
 		opt.OnInvalidations = f.invalidated
+	}
+	for _, c := range change {
+		c(&opt)
 	}
 	var err error
 	f.client, err = rueidis.NewClient(opt)
