@@ -1,7 +1,10 @@
 package queueagent
 
 import (
+	"context"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // settleLoop writes results to Redis. What has piled up during one call goes into the
@@ -50,14 +53,28 @@ func (q *queue) note(o outcome) {
 		q.gate.throttle(time.Now().Add(o.throttle))
 		q.stats.throttled.Add(1)
 	}
-	if o.verdict == verdictAck {
+	if o.verdict == verdictAck || o.verdict == verdictPend {
 		return
+	}
+	if o.kind == string(webhook.KindNotDue) {
+		return // nothing is wrong
 	}
 	q.stats.fail(o.kind)
 	if o.attempt {
 		q.stats.failed.Add(1)
 	}
 	q.logFailure(o)
+}
+
+// noteReady is told when claiming stops or goes on by an answer to webhook.ready.
+func (q *queue) noteReady(err error) {
+	if err == nil {
+		q.log.Info().Msg("the application is ready: claiming goes on")
+		return
+	}
+	q.stats.fail(kindNotReady)
+	q.log.Warn().Str("error", webhook.Printable([]byte(err.Error()), maxDetail)).
+		Msg("the application is not ready: claiming waits until webhook.ready answers with a 2xx")
 }
 
 func (q *queue) logFailure(o outcome) {
@@ -67,13 +84,18 @@ func (q *queue) logFailure(o outcome) {
 	} else if !o.attempt {
 		e = q.failed.Debug()
 	}
-	e = e.Str("id", o.d.id).Str("kind", o.kind).Str("detail", o.detail).
+	e = e.Str("id", o.d.id).Str("kind", o.kind).Int("status", o.status).Dur("duration_ms", o.took).
 		Int("attempt", o.d.attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
+	if o.excerpt != "" {
+		e = e.Str("excerpt", o.excerpt)
+	} else {
+		e = e.Str("detail", o.detail)
+	}
 	switch o.verdict {
 	case verdictBury:
 		e.Str("reason", o.bury).Msg("task moved to the dead letters")
 	case verdictRetry:
-		e.Dur("next_ms", o.delay).Msg("delivery failed")
+		e.Dur("next_ms", o.delay).Time("next", time.Now().Add(o.delay).UTC()).Msg("delivery failed")
 	case verdictGiveBack:
 		e.Msg("task given back")
 	case verdictDrop:
@@ -88,6 +110,7 @@ func (q *queue) write(batch []outcome) bool {
 	var acks []string
 	var backs []back
 	var graves []grave
+	var pends []pending
 	for _, o := range batch {
 		switch o.verdict {
 		case verdictAck:
@@ -96,10 +119,12 @@ func (q *queue) write(batch []outcome) bool {
 			backs = append(backs, back{o.d.member, o.verdict == verdictRetry, o.delay})
 		case verdictBury:
 			graves = append(graves, grave{o.d.member, o.bury, o.detail, o.attempt})
+		case verdictPend:
+			pends = append(pends, pending{o.d.member, o.lease})
 		case verdictDrop:
 		}
 	}
-	return q.writeAcks(acks) && q.writeBacks(backs) && q.writeGraves(graves)
+	return q.writeAcks(acks) && q.writePends(pends) && q.writeBacks(backs) && q.writeGraves(graves)
 }
 
 func (q *queue) writeAcks(acks []string) bool {
@@ -114,6 +139,41 @@ func (q *queue) writeAcks(acks []string) bool {
 		}
 		return err
 	})
+}
+
+// pending is a task that the application will acknowledge within a lease of its own.
+type pending struct {
+	member string
+	lease  time.Duration
+}
+
+// pender keeps pending tasks leased to the application.
+type pender interface {
+	pend(ctx context.Context, tasks []pending) error
+}
+
+func (q *queue) writePends(pends []pending) bool {
+	if len(pends) == 0 {
+		return true
+	}
+	return q.persist(func() error { return q.pender.pend(q.abort, pends) })
+}
+
+// retryPender keeps a pending task among those that wait for another attempt: an
+// acknowledgement by id takes it out, and without one it comes again when the lease
+// is over.
+type retryPender struct{ q *queue }
+
+func (p retryPender) pend(ctx context.Context, tasks []pending) error {
+	backs := make([]back, len(tasks))
+	for i, t := range tasks {
+		backs[i] = back{t.member, true, t.lease}
+	}
+	next, err := p.q.store.nack(ctx, backs)
+	if err == nil {
+		p.q.alarm.set(next)
+	}
+	return err
 }
 
 func (q *queue) writeBacks(backs []back) bool {
