@@ -64,14 +64,19 @@ func (t *transport) post(ctx context.Context, lease Lease, until time.Time, m me
 		}
 	}
 	err := t.roundTrip(lease, m, resp)
-	var silent noAnswerError
-	if !reused || !errors.As(err, &silent) || isTimeout(err) {
+	if err == nil || !reused || !isSilent(err) {
 		return err
 	}
 	if t.dial(ctx, until) != nil {
 		return err
 	}
 	return t.roundTrip(lease, m, resp)
+}
+
+// isSilent says whether a connection ended without a byte of an answer.
+func isSilent(err error) bool {
+	var silent noAnswerError
+	return errors.As(err, &silent) && !isTimeout(err)
 }
 
 // usable says whether the kept connection can carry a request. A byte, or an end,
