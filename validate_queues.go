@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pillion-proxy/pillion/internal/strictyaml"
 	"github.com/pillion-proxy/pillion/queueagent"
@@ -20,15 +21,11 @@ func (v *validator) queues() {
 		at := fmt.Sprintf("queues[%d]", i)
 		v.queueName(at+".name", q.Name)
 		v.unique(at+".name", q.Name, "queues", names, i)
-		v.queueSource(at, q)
-		source, name := at+".list", q.List
-		if q.List == "" {
-			source, name = at+".delay", q.Delay
-		}
+		source, name := v.queueSource(at, q)
 		v.unique(source, name, "queues", keys, i)
 		v.webhook(at+".webhook", q.Webhook)
 		v.task(at+".task", q.Task)
-		v.between(at+".concurrency", q.Concurrency, 1, 10000)
+		v.queueFlow(at, q)
 		v.positive(at+".lease", q.Lease)
 		v.retry(at+".retry", q.Retry)
 	}
@@ -53,18 +50,69 @@ func (v *validator) queueName(key, name string) {
 	}
 }
 
-func (v *validator) queueSource(at string, q queueagent.Config) {
-	switch {
-	case q.List == "" && q.Delay == "":
-		v.add(at, "", "has neither list nor delay", "name the Redis key to drain: a list, or a sorted set as delay")
-	case q.List != "" && q.Delay != "":
-		v.add(at+".delay", q.Delay, "is set beside list", "write a queue of its own for each")
+// queueSource checks what is drained, and gives its key in the configuration and in Redis.
+func (v *validator) queueSource(at string, q queueagent.Config) (setting, redisKey string) {
+	for _, s := range []struct{ name, key string }{{"list", q.List}, {"delay", q.Delay}, {"stream", q.Stream}} {
+		switch {
+		case s.key == "":
+			continue
+		case len(s.key) > 512:
+			v.add(at+"."+s.name, s.key, "has more than 512 bytes", "use a shorter Redis key")
+		case redisKey != "":
+			v.add(at+"."+s.name, s.key, "is set beside "+setting, "write a queue of its own for each")
+			continue
+		}
+		setting, redisKey = s.name, s.key
 	}
-	if len(q.List) > 512 {
-		v.add(at+".list", q.List, "has more than 512 bytes", "use a shorter Redis key")
+	if redisKey == "" {
+		v.add(at, "", "has neither list nor delay nor stream", "name the Redis key to drain: a list, a sorted set as delay, or a stream")
+		return at, ""
 	}
-	if len(q.Delay) > 512 {
-		v.add(at+".delay", q.Delay, "has more than 512 bytes", "use a shorter Redis key")
+	v.queueOptions(at, setting, q)
+	if setting == "stream" { // each group drains it once
+		redisKey += " with the group " + q.Group
+	}
+	return at + "." + setting, redisKey
+}
+
+// queueOptions checks what belongs to one kind of source.
+func (v *validator) queueOptions(at, kind string, q queueagent.Config) {
+	for _, o := range []struct{ name, kind string }{
+		{"pop", "list"}, {"score", "delay"}, {"group", "stream"}, {"field", "stream"}, {"delete", "stream"}, {"min_idle", "stream"},
+	} {
+		if key := at + "." + o.name; o.kind != kind && v.isSet(key) {
+			v.add(key, "", "has no meaning for a "+kind, "remove it, or name the source as "+o.kind)
+		}
+	}
+	switch kind {
+	case "list":
+		v.oneOf(at+".pop", q.Pop, "an end of a list", queueagent.PopLeft, queueagent.PopRight)
+	case "delay":
+		v.oneOf(at+".score", q.Score, "a unit of time", queueagent.ScoreSeconds, queueagent.ScoreMilliseconds)
+	case "stream":
+		v.queueGroup(at, q)
+	}
+}
+
+func (v *validator) queueGroup(at string, q queueagent.Config) {
+	if q.Group == "" || len(q.Group) > 512 {
+		v.add(at+".group", q.Group, orEmpty(q.Group, "has more than 512 bytes"), "name the consumer group of the stream")
+	}
+	if q.MinIdle < time.Second {
+		v.add(at+".min_idle", strictyaml.Duration(q.MinIdle), "is less than 1s", "write how long another consumer may take for an entry, such as 5m")
+	}
+}
+
+// queueFlow checks how fast tasks are delivered.
+func (v *validator) queueFlow(at string, q queueagent.Config) {
+	v.between(at+".concurrency", q.Concurrency, 1, 10000)
+	if q.FIFO && q.Concurrency > 1 && v.isSet(at+".concurrency") {
+		v.add(at+".concurrency", strconv.Itoa(q.Concurrency), "is set beside fifo, which delivers one task at a time", "remove one of the two")
+	}
+	v.between(at+".rate.limit", q.Rate.Limit, 0, 1_000_000)
+	v.between(at+".rate.burst", q.Rate.Burst, 0, 1_000_000)
+	if q.Rate.Limit > 0 || v.isSet(at+".rate.per") {
+		v.positive(at+".rate.per", q.Rate.Per)
 	}
 }
 

@@ -46,7 +46,8 @@ func TestValidate(t *testing.T) {
 		}, "redis.cluster: is set beside redis.sentinel.master: keep one of the two"},
 		{"queue without its defaults", func(c *Config) {
 			c.Queues = []queueagent.Config{{Name: "q", List: "q", Webhook: queueagent.Webhook{URL: "http://h/"}}}
-		}, `queues[0].webhook.timeout: "0s" is not more than zero: write a positive duration, such as 30s
+		}, `queues[0].pop: is not set: write left or right
+queues[0].webhook.timeout: "0s" is not more than zero: write a positive duration, such as 30s
 queues[0].concurrency: "0" is out of range: write a whole number from 1 to 10000
 queues[0].lease: "0s" is not more than zero: write a positive duration, such as 30s
 queues[0].retry.max_attempts: "0" is less than 1: write 1 for no second attempt, or more

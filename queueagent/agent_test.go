@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // status answers with a status, and once with each of those before it.
@@ -26,7 +28,7 @@ func status(codes ...int) func(*fasthttp.RequestCtx) {
 func TestDeliveryHeaders(t *testing.T) {
 	r := newRig(t, true)
 	s := newSink(t, status(500, 200))
-	cfg := testConfig("tâsks", kindList, "l", s.url+"/tasks/{type}")
+	cfg := testConfig("tâsks", tasks.List, "l", s.url+"/tasks/{type}")
 	cfg.Webhook.Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	a := r.run([]Config{cfg})
 	body := `{"type": "e mail\r\nX: y", "data": [1,  2]}`
@@ -98,7 +100,7 @@ func TestEndsOfATask(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, true)
 			s := newSink(t, c.answer)
-			cfg := testConfig("q", kindList, "l", s.url+"/tasks/{type}")
+			cfg := testConfig("q", tasks.List, "l", s.url+"/tasks/{type}")
 			cfg.Retry.MaxAttempts = 3
 			cfg.Webhook.Timeout = 200 * time.Millisecond
 			a := r.run([]Config{cfg})
@@ -110,7 +112,7 @@ func TestEndsOfATask(t *testing.T) {
 			r.wantEmpty(a.queues[0].store)
 			if c.dead != "" {
 				r.wantDead(a.queues[0].store, c.dead, c.payload)
-			} else if r.int("EXISTS", a.queues[0].store.keys.dead) != 0 {
+			} else if r.int("EXISTS", a.queues[0].store.Keys.Dead) != 0 {
 				t.Error("there are dead letters")
 			}
 		})
@@ -121,7 +123,7 @@ func TestEndsOfATask(t *testing.T) {
 func TestAnyPayload(t *testing.T) {
 	r := newRig(t, true)
 	s := newSink(t, nil)
-	a := r.run([]Config{testConfig("q", kindList, "l", s.url+"/x")})
+	a := r.run([]Config{testConfig("q", tasks.List, "l", s.url+"/x")})
 	want := []string{"\x00\xff\r\n", "", `{"type":5}`, strings.Repeat("big", 3<<20)}
 	r.do(append([]string{"RPUSH", "l"}, want...)...)
 	eventually(t, "delivered", func() bool { return a.Stats()[0].Delivered == 4 })
@@ -148,7 +150,7 @@ func TestARetryAfterStopsTheQueue(t *testing.T) {
 			ctx.SetStatusCode(429)
 		}
 	})
-	cfg := testConfig("q", kindList, "l", s.url)
+	cfg := testConfig("q", tasks.List, "l", s.url)
 	cfg.Concurrency = 1
 	a := r.run([]Config{cfg})
 	r.do("RPUSH", "l", "1", "2", "3")
@@ -175,7 +177,7 @@ func TestBreakerConsumesNoAttempt(t *testing.T) {
 	}
 	addr := ln.Addr().String()
 	_ = ln.Close() // refused from now on
-	cfg := testConfig("q", kindList, "l", "http://"+addr)
+	cfg := testConfig("q", tasks.List, "l", "http://"+addr)
 	cfg.Retry.MaxAttempts = 1
 	for i := range 50 {
 		r.do("RPUSH", "l", strconv.Itoa(i))
@@ -226,7 +228,7 @@ func TestConnectionsThatEnd(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	a := r.run([]Config{testConfig("q", kindList, "l", "http://"+ln.Addr().String())})
+	a := r.run([]Config{testConfig("q", tasks.List, "l", "http://"+ln.Addr().String())})
 	r.do("RPUSH", "l", "1")
 	eventually(t, "first delivered", func() bool { return a.Stats()[0].Delivered == 1 })
 	if st := a.Stats()[0]; st.Failed != 1 || st.LastError != "connection" {
@@ -257,7 +259,7 @@ func TestUntrustedCertificate(t *testing.T) {
 	s := &sink{}
 	s.serve(t, tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{pair}}))
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	a := r.run([]Config{testConfig("untrusted", kindList, "m", "https://localhost:"+port+"/")})
+	a := r.run([]Config{testConfig("untrusted", tasks.List, "m", "https://localhost:"+port+"/")})
 	r.do("RPUSH", "m", "1")
 	eventually(t, "an unknown certificate is refused", func() bool { return a.Stats()[0].BreakerOpen })
 	if n := len(s.seen()); n != 0 {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 var (
@@ -20,7 +22,7 @@ var (
 // delivery is one leased task under way. Its fields below mu are shared by the worker
 // that POSTs, the keeper that renews its lease, and a shutdown.
 type delivery struct {
-	task
+	tasks.Task
 	gen    uint64        // of the gate, when it was claimed
 	margin time.Duration // how long before the end of the lease the POST must end
 

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 const (
@@ -58,7 +60,7 @@ func (g *gate) permit(now time.Time) (n int, gen uint64, at time.Time) {
 	case now.Before(g.throttled):
 		return 0, g.gen, g.throttled
 	case !g.open:
-		return maxBatch, g.gen, time.Time{}
+		return tasks.MaxBatch, g.gen, time.Time{}
 	case g.probing, g.asks:
 		return 0, g.gen, time.Time{}
 	case now.Before(g.probeAt):

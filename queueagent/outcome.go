@@ -81,7 +81,7 @@ func (p *policy) judge(d *delivery, a webhook.Answer, now time.Time) outcome {
 func (p *policy) throttled(o outcome, a webhook.Answer, now time.Time) outcome {
 	wait := a.RetryAfter
 	if wait < 0 {
-		wait = p.retry.delay(o.d.attempts + 1)
+		wait = p.retry.delay(o.d.Attempts + 1)
 	}
 	o.verdict, o.attempt = verdictGiveBack, false
 	o.throttle = min(max(wait, minThrottle), maxThrottle)
@@ -124,7 +124,7 @@ func (o outcome) stopped(err error) outcome {
 // failed makes a failed attempt a retry or, after the last, a dead letter. The
 // application may ask for a longer delay, but not for one above retry.max.
 func (p *policy) failed(o outcome, a webhook.Answer, now time.Time) outcome {
-	n := o.d.attempts + 1
+	n := o.d.Attempts + 1
 	if n >= p.retry.MaxAttempts {
 		o.verdict, o.bury = verdictBury, "max_attempts"
 		return o
@@ -136,7 +136,7 @@ func (p *policy) failed(o outcome, a webhook.Answer, now time.Time) outcome {
 
 // withinAge buries a task whose next delivery would come too late.
 func (p *policy) withinAge(o outcome, now time.Time) outcome {
-	if p.retry.MaxAge > 0 && now.Add(o.delay).After(o.d.first.Add(p.retry.MaxAge)) {
+	if p.retry.MaxAge > 0 && now.Add(o.delay).After(o.d.Since.Add(p.retry.MaxAge)) {
 		o.verdict, o.bury = verdictBury, "max_age"
 	}
 	return o

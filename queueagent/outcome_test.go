@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
@@ -56,7 +57,7 @@ func TestJudge(t *testing.T) {
 		"bad payload":       {webhook.Answer{Kind: webhook.KindBadPayload, Err: errors.New("no type")}, 0, want{verdictBury, false, reachUnknown}},
 		"lease lost":        {webhook.Answer{Kind: webhook.KindStopped, Err: errLeaseLost}, 0, want{verdictDrop, false, reachUnknown}},
 	} {
-		d := &delivery{task: task{attempts: c.attempts}}
+		d := &delivery{Task: tasks.Task{Attempts: c.attempts}}
 		o := p.judge(d, c.answer, time.Now())
 		if got := (want{o.verdict, o.attempt, o.reach}); got != c.want {
 			t.Errorf("%s: %+v: want %+v", name, got, c.want)
@@ -87,7 +88,7 @@ func TestBreaker(t *testing.T) {
 	g := newGate(false)
 	now := time.Unix(1000, 0)
 	n, first, _ := g.permit(now)
-	if n != maxBatch {
+	if n != tasks.MaxBatch {
 		t.Fatalf("closed: permits %d", n)
 	}
 	if !g.report(first, reachNo, now) || !g.isOpen() {
@@ -128,7 +129,7 @@ func TestBreaker(t *testing.T) {
 	if !g.report(gen, reachYes, now) || g.isOpen() {
 		t.Error("an answer does not close it")
 	}
-	if n, _, _ := g.permit(now); n != maxBatch {
+	if n, _, _ := g.permit(now); n != tasks.MaxBatch {
 		t.Errorf("closed again: permits %d", n)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
 
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
@@ -24,7 +25,7 @@ import (
 type queue struct {
 	cfg    Config
 	redis  Redis
-	store  *store
+	store  *tasks.Store
 	hook   *webhook.Endpoint
 	policy *policy
 	ready  *readiness // nil: the application is not asked
@@ -32,12 +33,12 @@ type queue struct {
 	failed zerolog.Logger // at most a few lines a second
 	health *health
 
-	pender pender
 	gate   *gate
 	alarm  *alarm
 	slots  *slots
 	flight *flight
 	stats  counters
+	stream streamWatch // of the watcher and the claimer
 	// redisErr is the last error that Redis replied with; nil when calls succeed.
 	redisErr atomic.Pointer[string]
 

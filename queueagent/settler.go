@@ -1,19 +1,19 @@
 package queueagent
 
 import (
-	"context"
 	"time"
 
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // settleLoop writes results to Redis. What has piled up during one call goes into the
 // next: the busier the queue, the larger the batches. It ends when outcomes is closed.
 func (q *queue) settleLoop() {
-	batch := make([]outcome, 0, maxBatch)
+	batch := make([]outcome, 0, tasks.MaxBatch)
 	for o := range q.outcomes {
 		batch = append(batch[:0], o)
-		for len(batch) < maxBatch && q.more(&batch) {
+		for len(batch) < tasks.MaxBatch && q.more(&batch) {
 		}
 		for _, o := range batch {
 			q.note(o)
@@ -84,8 +84,8 @@ func (q *queue) logFailure(o outcome) {
 	} else if !o.attempt {
 		e = q.failed.Debug()
 	}
-	e = e.Str("id", o.d.id).Str("kind", o.kind).Int("status", o.status).Dur("duration_ms", o.took).
-		Int("attempt", o.d.attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
+	e = e.Str("id", o.d.ID).Str("kind", o.kind).Int("status", o.status).Dur("duration_ms", o.took).
+		Int("attempt", o.d.Attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
 	if o.excerpt != "" {
 		e = e.Str("excerpt", o.excerpt)
 	} else {
@@ -108,19 +108,19 @@ func (q *queue) logFailure(o outcome) {
 // again when its reply was lost.
 func (q *queue) write(batch []outcome) bool {
 	var acks []string
-	var backs []back
-	var graves []grave
-	var pends []pending
+	var backs []tasks.Back
+	var graves []tasks.Grave
+	var pends []tasks.Pending
 	for _, o := range batch {
 		switch o.verdict {
 		case verdictAck:
-			acks = append(acks, o.d.member)
+			acks = append(acks, o.d.Member)
 		case verdictRetry, verdictGiveBack:
-			backs = append(backs, back{o.d.member, o.verdict == verdictRetry, o.delay})
+			backs = append(backs, tasks.Back{Member: o.d.Member, Attempt: o.verdict == verdictRetry, Delay: o.delay})
 		case verdictBury:
-			graves = append(graves, grave{o.d.member, o.bury, o.detail, o.attempt})
+			graves = append(graves, tasks.Grave{Member: o.d.Member, Reason: o.bury, Detail: o.detail, Attempt: o.attempt})
 		case verdictPend:
-			pends = append(pends, pending{o.d.member, o.lease})
+			pends = append(pends, tasks.Pending{Member: o.d.Member, Lease: o.lease})
 		case verdictDrop:
 		}
 	}
@@ -132,7 +132,7 @@ func (q *queue) writeAcks(acks []string) bool {
 		return true
 	}
 	return q.persist(func() error {
-		n, err := q.store.ack(q.abort, acks)
+		n, err := q.store.Ack(q.abort, acks)
 		if err == nil {
 			q.stats.delivered.Add(uint64(len(acks)))
 			q.stats.unknownAcks.Add(uint64(len(acks) - n))
@@ -141,50 +141,26 @@ func (q *queue) writeAcks(acks []string) bool {
 	})
 }
 
-// pending is a task that the application will acknowledge within a lease of its own.
-type pending struct {
-	member string
-	lease  time.Duration
-}
-
-// pender keeps pending tasks leased to the application.
-type pender interface {
-	pend(ctx context.Context, tasks []pending) error
-}
-
-func (q *queue) writePends(pends []pending) bool {
+// writePends hands tasks over to the application.
+func (q *queue) writePends(pends []tasks.Pending) bool {
 	if len(pends) == 0 {
 		return true
 	}
-	return q.persist(func() error { return q.pender.pend(q.abort, pends) })
+	return q.persist(func() error {
+		_, err := q.store.Pend(q.abort, pends)
+		return err
+	})
 }
 
-// retryPender keeps a pending task among those that wait for another attempt: an
-// acknowledgement by id takes it out, and without one it comes again when the lease
-// is over.
-type retryPender struct{ q *queue }
-
-func (p retryPender) pend(ctx context.Context, tasks []pending) error {
-	backs := make([]back, len(tasks))
-	for i, t := range tasks {
-		backs[i] = back{t.member, true, t.lease}
-	}
-	next, err := p.q.store.nack(ctx, backs)
-	if err == nil {
-		p.q.alarm.set(next)
-	}
-	return err
-}
-
-func (q *queue) writeBacks(backs []back) bool {
+func (q *queue) writeBacks(backs []tasks.Back) bool {
 	if len(backs) == 0 {
 		return true
 	}
 	return q.persist(func() error {
-		next, err := q.store.nack(q.abort, backs)
+		next, err := q.store.Nack(q.abort, backs)
 		if err == nil {
 			for _, b := range backs {
-				if b.attempt {
+				if b.Attempt {
 					q.stats.retries.Add(1)
 				}
 			}
@@ -194,12 +170,12 @@ func (q *queue) writeBacks(backs []back) bool {
 	})
 }
 
-func (q *queue) writeGraves(graves []grave) bool {
+func (q *queue) writeGraves(graves []tasks.Grave) bool {
 	if len(graves) == 0 {
 		return true
 	}
 	return q.persist(func() error {
-		n, err := q.store.bury(q.abort, graves)
+		n, err := q.store.Bury(q.abort, graves)
 		if err == nil {
 			q.stats.dead.Add(uint64(n))
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 func TestRetryDelayStaysWithinItsBounds(t *testing.T) {
@@ -33,43 +35,21 @@ func TestRetryDelayStaysWithinItsBounds(t *testing.T) {
 	}
 }
 
-func TestEnvelope(t *testing.T) {
-	got, err := parseEnvelope("c 2 1 1700000000123\nline\nline")
-	if err != nil || got.payload != "line\nline" || got.attempts != 2 || got.abandons != 1 || got.reason != reasonCrash || got.first.UnixMilli() != 1700000000123 {
-		t.Errorf("%+v, %v", got, err)
-	}
-	for _, bad := range []string{"", "x", "f 0 0\n", "f 0 0 x\n", "f 0 -1 5\n", "ff 0 0 0\n", "f 0 0 0"} {
-		if _, err := parseEnvelope(bad); err == nil {
-			t.Errorf("parseEnvelope(%q) has no error", bad)
-		}
-	}
-}
-
-func FuzzEnvelope(f *testing.F) {
-	f.Add("f 0 0 1700000000123\n{}")
-	f.Fuzz(func(t *testing.T, in string) {
-		got, err := parseEnvelope(in)
-		if err == nil && !strings.HasSuffix(in, "\n"+got.payload) {
-			t.Errorf("%q has the payload %q", in, got.payload)
-		}
-	})
-}
-
 func TestNewRefuses(t *testing.T) {
-	ok := testConfig("q", kindList, "l", "http://h/")
+	ok := testConfig("q", tasks.List, "l", "http://h/")
 	change := func(f func(*Config)) []Config { c := ok; f(&c); return []Config{c} }
 	for want, cfgs := range map[string][]Config{
-		"name is empty":   change(func(c *Config) { c.Name = "" }),
-		"list or delay":   change(func(c *Config) { c.Delay = "z" }),
-		"concurrency 0":   change(func(c *Config) { c.Concurrency = 0 }),
-		"lease 1ms":       change(func(c *Config) { c.Lease = time.Millisecond }),
-		"webhook.timeout": change(func(c *Config) { c.Webhook.Timeout = 0 }),
-		"webhook.url":     change(func(c *Config) { c.Webhook.URL = "" }),
-		"webhook.secret":  change(func(c *Config) { c.Webhook.Secret = "whsec_?" }),
-		"max_attempts 0":  change(func(c *Config) { c.Retry.MaxAttempts = 0 }),
-		"max_abandons 0":  change(func(c *Config) { c.Retry.MaxAbandons = 0 }),
-		"retry.max 1ms":   change(func(c *Config) { c.Retry.Max = time.Millisecond }),
-		"that name":       {ok, ok},
+		"name is empty":                 change(func(c *Config) { c.Name = "" }),
+		"one of list, delay and stream": change(func(c *Config) { c.Delay = "z" }),
+		"concurrency 0":                 change(func(c *Config) { c.Concurrency = 0 }),
+		"lease 1ms":                     change(func(c *Config) { c.Lease = time.Millisecond }),
+		"webhook.timeout":               change(func(c *Config) { c.Webhook.Timeout = 0 }),
+		"webhook.url":                   change(func(c *Config) { c.Webhook.URL = "" }),
+		"webhook.secret":                change(func(c *Config) { c.Webhook.Secret = "whsec_?" }),
+		"max_attempts 0":                change(func(c *Config) { c.Retry.MaxAttempts = 0 }),
+		"max_abandons 0":                change(func(c *Config) { c.Retry.MaxAbandons = 0 }),
+		"retry.max 1ms":                 change(func(c *Config) { c.Retry.Max = time.Millisecond }),
+		"that name":                     {ok, ok},
 	} {
 		if _, err := New(cfgs, nil, "p:", "a", zerolog.Nop()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: want an error with %q", err, want)

@@ -79,7 +79,7 @@ func (q *queue) workLoop() {
 func (q *queue) deliver(w *webhook.Sender, d *delivery) outcome {
 	began := time.Now()
 	a := w.Send(q.abort, d, &webhook.Request{
-		ID: d.id, Payload: d.payload, Attempt: d.attempts + 1, Reason: d.reason.String(), First: d.first,
+		ID: d.ID, Payload: d.Payload, Attempt: d.Attempts + 1, Reason: d.Reason.String(), First: d.Since, Token: d.Token(),
 	})
 	now := time.Now()
 	o := q.policy.judge(d, a, now)

@@ -17,7 +17,7 @@ for i = 1, #ARGV, 3 do
     local envelope = redis.call('HGET', KEYS[1], id)
     if envelope then -- else an earlier owner has acknowledged it
       local e = parse(envelope)
-      redis.call('ZADD', KEYS[3], delay < 0 and e.first or now + delay, id)
+      redis.call('ZADD', KEYS[3], delay < 0 and e.since or now + delay, id)
       if ARGV[i + 1] == 'r' then
         e.reason, e.attempts = 'r', e.attempts + 1
         redis.call('HSET', KEYS[1], id, pack(e))

@@ -1,34 +1,41 @@
-package queueagent
+package tasks
 
 import "strings"
 
-// slots is the number of hash slots of a Redis Cluster.
+// clusterSlots is the number of hash slots of a Redis Cluster.
 const clusterSlots = 16384
 
-// keys are the Redis keys of one queue. All are in one slot, so that one script
+// Keys are the Redis keys of one queue. All are in one slot, so that one script
 // may touch them all on a Cluster.
-type keys struct {
-	source  string // the user's list or sorted set
-	records string // hash: task id to envelope
-	leases  string // sorted set: lease member to expiry in ms
-	retry   string // sorted set: task id to due time in ms
-	dead    string // stream of dead letters
-	claim   string // the last claim of this process; expires
+type Keys struct {
+	Source  string // the user's list, sorted set or stream
+	Records string // hash: task id to envelope
+	Leases  string // sorted set: lease member to expiry in ms
+	Retry   string // sorted set: task id to due time in ms
+	Dead    string // stream of dead letters
+	Control string // hash: paused, rate limit, count of tasks taken
+	Claim   string // the last claim of one process; expires
+	base    string
 }
 
-// newKeys derives a queue's keys. The prefix must not contain "{": the first brace
-// of a key decides its slot.
-func newKeys(prefix, queue, source, owner string) keys {
+// NewKeys derives a queue's keys. The prefix must not contain "{": the first brace
+// of a key decides its slot. The owner names a process.
+func NewKeys(prefix, queue, source, owner string) Keys {
 	base := prefix + "{" + hashTag(source) + "}:" + queue + ":"
-	return keys{
-		source:  source,
-		records: base + "records",
-		leases:  base + "leases",
-		retry:   base + "retry",
-		dead:    base + "dead",
-		claim:   base + "claim:" + owner,
+	return Keys{
+		Source:  source,
+		Records: base + "records",
+		Leases:  base + "leases",
+		Retry:   base + "retry",
+		Dead:    base + "dead",
+		Control: base + "control",
+		Claim:   base + "claim:" + owner,
+		base:    base,
 	}
 }
+
+// dedup is where the use of a deduplication key is noted.
+func (k Keys) dedup(key string) string { return k.base + "dedup:" + key }
 
 // hashTag gives what to put between braces for a slot equal to the key's own: the
 // key's tag, else the whole key. A key without a tag may still contain "}", as

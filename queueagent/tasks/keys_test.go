@@ -1,4 +1,4 @@
-package queueagent
+package tasks
 
 import (
 	"strings"
@@ -14,14 +14,14 @@ func awkwardKeys() []string {
 }
 
 func TestDerivedKeysAreInTheSlotOfTheSource(t *testing.T) {
-	r := newRig(t, false, "--cluster-enabled", "yes")
+	r := newRig(t, "--cluster-enabled", "yes")
 	for _, key := range awkwardKeys() {
 		want := r.int("CLUSTER", "KEYSLOT", key)
 		if got := int64(slotOf(key)); got != want {
 			t.Errorf("slotOf(%q) = %d: Redis says %d", key, got, want)
 		}
-		k := newKeys("pillion:", "odd}{name", key, "agent{}:1")
-		for _, derived := range []string{k.records, k.leases, k.retry, k.dead, k.claim} {
+		k := NewKeys("pillion:", "odd}{name", key, "agent{}:1")
+		for _, derived := range []string{k.Records, k.Leases, k.Retry, k.Dead, k.Claim, k.Control, k.dedup("x}{y")} {
 			if got := r.int("CLUSTER", "KEYSLOT", derived); got != want {
 				t.Errorf("%q is in slot %d: %q in %d", derived, got, key, want)
 			}
@@ -37,7 +37,7 @@ func TestHashTag(t *testing.T) {
 			t.Errorf("hashTag(%q) = %q: want %q", key, got, want)
 		}
 	}
-	if got := newKeys("pillion:", "tasks", "fastapi:tasks", "x").records; got != "pillion:{fastapi:tasks}:tasks:records" {
+	if got := NewKeys("pillion:", "tasks", "fastapi:tasks", "x").Records; got != "pillion:{fastapi:tasks}:tasks:records" {
 		t.Errorf("records are in %q", got)
 	}
 }
@@ -48,13 +48,13 @@ func FuzzHashTag(f *testing.F) {
 		f.Add(key)
 	}
 	f.Fuzz(func(t *testing.T, key string) {
-		k := newKeys("p:", "q", key, "o")
-		if got, want := slotOf(k.records), slotOf(key); got != want {
-			t.Errorf("%q is in slot %d: want %d", k.records, got, want)
+		k := NewKeys("p:", "q", key, "o")
+		if got, want := slotOf(k.Records), slotOf(key); got != want {
+			t.Errorf("%q is in slot %d: want %d", k.Records, got, want)
 		}
-		tag, ok := tagOf(k.records)
+		tag, ok := tagOf(k.Records)
 		if !ok || tag == "" || strings.Contains(tag, "}") {
-			t.Errorf("%q has the tag %q", k.records, tag)
+			t.Errorf("%q has the tag %q", k.Records, tag)
 		}
 	})
 }
