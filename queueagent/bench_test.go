@@ -45,7 +45,7 @@ func BenchmarkClaimAck(b *testing.B) {
 }
 
 // newNullSink answers 200 and keeps nothing, so that what is measured is the agent.
-func newNullSink(b *testing.B) (url string) {
+func newNullSink(b testing.TB) (url string) {
 	b.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

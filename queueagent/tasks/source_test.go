@@ -383,6 +383,21 @@ func TestDepthOfAList(t *testing.T) {
 	}
 }
 
+// One source of the wrong type must not hide the others.
+func TestDepthsWithAWrongSource(t *testing.T) {
+	r := newRig(t)
+	r.do("SET", "x", "a string")
+	r.fill("l", 2)
+	bad := r.store("a", List, "x", time.Minute, func(o *Options) { o.Queue = "bad" })
+	badDelay := r.store("a", Delay, "x", time.Minute, func(o *Options) { o.Queue = "bad2" })
+	badStream := r.store("a", Stream, "x", time.Minute, func(o *Options) { o.Queue = "bad3" })
+	good := r.store("a", List, "l", time.Minute)
+	d, err := Depths(context.Background(), []*Store{bad, badDelay, badStream, good})
+	if err != nil || len(d) != 4 || d[0].Ready != -1 || d[1].Ready != -1 || d[2].Ready != -1 || d[3].Ready != 2 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 func TestStreamDepth(t *testing.T) {
 	r := newRig(t)
 	s := r.store("a", Stream, "s", time.Minute)
