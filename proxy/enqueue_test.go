@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,6 +201,30 @@ func TestTasksFailAndTheCache(t *testing.T) {
 	}
 	if got := r.do("GET", "/page"); strings.Contains(got.cacheStatus(), "hit") {
 		t.Error("a response from before the change is still served")
+	}
+}
+
+// TestTasksFailInTheBackground: a refresh whose task cannot be queued brings nothing, and
+// the stale entry stays.
+func TestTasksFailInTheBackground(t *testing.T) {
+	var broken atomic.Bool
+	r, _ := taskRig(t, func(w http.ResponseWriter, q *http.Request) {
+		if broken.Load() {
+			w.Header().Set("Pillion-Enqueue", `down;task="x"`)
+			fmt.Fprint(w, "new page")
+			return
+		}
+		fmt.Fprint(w, "page")
+	})
+	r.do("GET", "/page")
+	_, err := r.pods[0].handler.PurgeMatching(context.Background(), "/page", true, true)
+	must(t, err)
+	broken.Store(true)
+	for n := range uint64(2) {
+		if got := r.do("GET", "/page"); got.status != 200 || got.body != "page" {
+			t.Errorf("%d %s: want the stale page", got.status, got.body)
+		}
+		eventually(t, "the refresh fails", func() bool { return r.pods[0].handler.Stats().Tasks["failed"] > n })
 	}
 }
 
