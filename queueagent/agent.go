@@ -200,6 +200,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.stopWithGrace)()
 
 	var all sync.WaitGroup
+	all.Go(a.warnOfEviction)
 	left := make([]int, len(a.queues))
 	for i, q := range a.queues {
 		all.Go(func() { left[i] = q.run() })

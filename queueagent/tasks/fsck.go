@@ -98,6 +98,9 @@ func (r *Report) add(fault Fault, what, detail string, repaired bool) {
 	}
 }
 
+// Add notes a finding.
+func (r *Report) Add(fault Fault, what, detail string) { r.add(fault, what, detail, false) }
+
 // fsck is one check of one queue.
 type fsck struct {
 	*Store
