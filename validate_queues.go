@@ -28,6 +28,7 @@ func (v *validator) queues() {
 		v.queueFlow(at, q)
 		v.positive(at+".lease", q.Lease)
 		v.retry(at+".retry", q.Retry)
+		v.sizeBetween(at+".max_payload", q.MaxPayload, 1, queueagent.MaxPayload)
 	}
 }
 

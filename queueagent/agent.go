@@ -166,6 +166,8 @@ func check(c Config) error {
 		return fmt.Errorf("rate %d per %s, burst %d: set limit and burst to 0 or more, per above 0", c.Rate.Limit, c.Rate.Per, c.Rate.Burst)
 	case c.Concurrency < 1:
 		return fmt.Errorf("concurrency %d: set 1 or more", c.Concurrency)
+	case c.MaxPayload < 1 || c.MaxPayload > MaxPayload:
+		return fmt.Errorf("max_payload %s: set 1B to %s", c.MaxPayload, MaxPayload)
 	case c.Lease < 100*time.Millisecond:
 		return fmt.Errorf("lease %s is too short to be renewed: set some seconds", c.Lease)
 	case c.Retry.MaxAttempts < 1:

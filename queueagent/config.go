@@ -5,6 +5,7 @@ import (
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
 	"github.com/pillion-proxy/pillion/queueagent/webhook"
+	"github.com/pillion-proxy/pillion/units"
 )
 
 // The values of Config.Pop and Config.Score.
@@ -58,6 +59,9 @@ type Config struct {
 	Lease time.Duration `yaml:"lease"`
 	// Retry says when a failed task is tried again.
 	Retry Retry `yaml:"retry"`
+	// MaxPayload bounds the tasks that Enqueue adds. What producers write themselves is
+	// of any size.
+	MaxPayload units.Size `yaml:"max_payload"`
 }
 
 // source gives what the tasks are read from.
@@ -140,5 +144,6 @@ func Default() Config {
 		Rate:        Rate{Per: time.Second},
 		Lease:       30 * time.Second,
 		Retry:       Retry{MaxAttempts: 10, Min: time.Second, Max: 10 * time.Minute, MaxAbandons: 5},
+		MaxPayload:  16 * units.MiB,
 	}
 }

@@ -12,13 +12,15 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // An envelope as Celery's producers write it: its own type, body and time.
 func TestEnvelopesOfOthers(t *testing.T) {
 	r := newRig(t, true)
 	s := newSink(t, nil)
-	cfg := testConfig("q", kindList, "l", s.url+"/{type}")
+	cfg := testConfig("q", tasks.List, "l", s.url+"/{type}")
 	cfg.Task = Task{Type: "headers.task", Body: "body", Encoding: "base64", Due: "headers.eta", Expires: "headers.expires"}
 	a := r.run([]Config{cfg})
 	const payload = `{"body":"W1sxXSx7fV0=","headers":{"task":"app.add","eta":%q,"expires":%s}}`
@@ -47,9 +49,9 @@ func TestEnvelopesOfOthers(t *testing.T) {
 }
 
 // dead gives the details of the dead letters, by reason.
-func (r *rig) dead(s *store) map[string]string {
+func (r *rig) dead(s *tasks.Store) map[string]string {
 	r.tb.Helper()
-	entries, err := r.do("XRANGE", s.keys.dead, "-", "+").AsXRange()
+	entries, err := r.do("XRANGE", s.Keys.Dead, "-", "+").AsXRange()
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -71,7 +73,7 @@ func TestPendingTaskComesAgain(t *testing.T) {
 			ctx.SetStatusCode(202)
 		}
 	}
-	a := r.run([]Config{testConfig("q", kindList, "l", s.url)})
+	a := r.run([]Config{testConfig("q", tasks.List, "l", s.url)})
 	r.do("RPUSH", "l", "1")
 	eventually(t, "delivered", func() bool { return a.Stats()[0].Delivered == 1 })
 	posts := s.seen()
@@ -110,7 +112,7 @@ func TestLogOfAFailedAttempt(t *testing.T) {
 		ctx.SetStatusCode(500)
 		ctx.SetBodyString("\x1b[31m" + strings.Repeat("x", 1000))
 	})
-	cfg := testConfig("q", kindList, "l", s.url)
+	cfg := testConfig("q", tasks.List, "l", s.url)
 	cfg.Retry.MaxAttempts = 2
 	out := &lines{}
 	a, err := New([]Config{cfg}, r.redis, "t:", "agent-1", zerolog.New(out))

@@ -10,9 +10,8 @@ import (
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
-// The errors of what an operator, or the application, asks about a queue.
+// The errors of Resolve, beside *UnknownQueueError.
 var (
-	ErrNoQueue = errors.New("there is no queue of that name")
 	ErrNoLease = errors.New("the lease has ended, or is somebody else's: nothing was changed")
 	ErrNoTask  = errors.New("there is no such task in hand: it was delivered, or has not been claimed yet")
 )
@@ -61,12 +60,10 @@ func publicURL(text string) string {
 }
 
 func (a *Agent) queue(name string) (*queue, error) {
-	for _, q := range a.queues {
-		if q.cfg.Name == name {
-			return q, nil
-		}
+	if q := a.find(name); q != nil {
+		return q, nil
 	}
-	return nil, ErrNoQueue
+	return nil, &UnknownQueueError{name}
 }
 
 // Pause stops every agent from claiming tasks of a queue, until Resume, over restarts too.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
@@ -85,7 +86,7 @@ func TestMaxAge(t *testing.T) {
 	p := testPolicy(t, Retry{MaxAttempts: 10, Min: time.Minute, Max: time.Minute, MaxAge: time.Hour})
 	now := time.Unix(1e6, 0)
 	for age, want := range map[time.Duration]string{58 * time.Minute: "", 59 * time.Minute: "", 59*time.Minute + 1: "max_age"} {
-		d := &delivery{task: task{first: now.Add(-age)}}
+		d := &delivery{Task: tasks.Task{Since: now.Add(-age)}}
 		failed := p.judge(d, webhook.Answer{Kind: webhook.KindConnection, Err: io.EOF, RetryAfter: -1}, now)
 		slow := p.judge(d, webhook.Answer{Status: 429, RetryAfter: time.Minute}, now)
 		excused := p.pardoned(outcome{d: d}, now)
@@ -96,7 +97,7 @@ func TestMaxAge(t *testing.T) {
 			}
 		}
 	}
-	d := &delivery{task: task{first: now.Add(-24 * time.Hour)}}
+	d := &delivery{Task: tasks.Task{Since: now.Add(-24 * time.Hour)}}
 	for name, a := range map[string]webhook.Answer{
 		"delivered": {Status: 200}, "unreachable": {Kind: webhook.KindUnreachable, Err: io.EOF}, "not due": {Kind: webhook.KindNotDue, Err: io.EOF},
 	} {
@@ -145,7 +146,7 @@ func TestWhatReadinessMayExcuse(t *testing.T) {
 		"unreachable":   {webhook.Answer{Kind: webhook.KindUnreachable, Err: io.EOF, RetryAfter: -1}, 0, false},
 		"stopped":       {webhook.Answer{Kind: webhook.KindStopped, Err: errAborted, RetryAfter: -1}, 0, false},
 	} {
-		o := p.judge(&delivery{task: task{attempts: c.attempts}}, c.a, time.Now())
+		o := p.judge(&delivery{Task: tasks.Task{Attempts: c.attempts}}, c.a, time.Now())
 		if o.askable() != c.want {
 			t.Errorf("%s: %+v: asked: %v", name, o, !c.want)
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 func TestGateOfAnApplicationThatIsAsked(t *testing.T) {
@@ -36,7 +38,7 @@ func TestGateOfAnApplicationThatIsAsked(t *testing.T) {
 		t.Error("yes does not close it")
 	}
 	n, gen, _ := g.permit(now)
-	if n != maxBatch || g.isOpen() {
+	if n != tasks.MaxBatch || g.isOpen() {
 		t.Fatalf("ready: permits %d", n)
 	}
 	// The application says yes, but fails: the pace is kept.
@@ -142,7 +144,7 @@ func TestNothingIsClaimedBeforeTheApplicationIsReady(t *testing.T) {
 	r := newRig(t, true)
 	s := newReadySink(t)
 	s.healthy.Store(true)
-	cfg := testConfig("q", kindList, "l", s.url+"/tasks")
+	cfg := testConfig("q", tasks.List, "l", s.url+"/tasks")
 	cfg.Webhook.Ready = "/readyz"
 	a := r.run([]Config{cfg})
 	r.do("RPUSH", "l", "1")
@@ -170,7 +172,7 @@ func TestReadinessExcusesAFailure(t *testing.T) {
 	s := newReadySink(t)
 	s.ready.Store(true)
 	s.healthy.Store(true)
-	cfg := testConfig("q", kindList, "l", s.url+"/tasks")
+	cfg := testConfig("q", tasks.List, "l", s.url+"/tasks")
 	cfg.Webhook.Ready, cfg.Retry.MaxAttempts, cfg.Concurrency = s.url+"/readyz", 1, 1
 	a := r.run([]Config{cfg})
 	r.do("RPUSH", "l", "1")
@@ -199,7 +201,7 @@ func TestTheBreakerAsks(t *testing.T) {
 	s := newReadySink(t)
 	s.ready.Store(true)
 	s.healthy.Store(true)
-	cfg := testConfig("q", kindList, "l", "http://127.0.0.1:1/tasks") // nobody is there
+	cfg := testConfig("q", tasks.List, "l", "http://127.0.0.1:1/tasks") // nobody is there
 	cfg.Webhook.Ready, cfg.Concurrency = s.url+"/readyz", 1
 	a := r.run([]Config{cfg})
 	eventually(t, "the first question", func() bool { return !a.Stats()[0].BreakerOpen })
@@ -226,7 +228,7 @@ func TestShutdownWhileAsking(t *testing.T) {
 		}
 	})
 	defer close(hold)
-	cfg := testConfig("q", kindList, "l", s.url+"/tasks")
+	cfg := testConfig("q", tasks.List, "l", s.url+"/tasks")
 	cfg.Webhook.Ready = "/readyz"
 	a := r.run([]Config{cfg})
 	r.do("RPUSH", "l", "1")
