@@ -39,6 +39,7 @@ type queue struct {
 	flight *flight
 	stats  counters
 	watch  watchState // of the watcher and the claimer
+	times  distributions
 	// redisErr is the last error that Redis replied with; nil when calls succeed.
 	redisErr atomic.Pointer[string]
 
