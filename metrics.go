@@ -90,6 +90,10 @@ func metricTexts() [][]string {
 		{"queue_breaker_open", "1 while the webhook cannot be reached.", "queue"},
 		{"queue_tasks", "Tasks in Redis by state.", "queue", "state"},
 		{"queue_oldest_due_age_seconds", "How long the oldest due task has waited, where that is known.", "queue"},
+		{"queue_enqueued_total", "Tasks that this process added, by the admin API, by a response of the application, or from Go.", "queue"},
+		{"queue_enqueue_duplicates_total", "Tasks that were not added, since one of that deduplication key was.", "queue"},
+		{"queue_enqueue_failures_total", "Tasks that Redis did not take, or not surely.", "queue"},
+		{"response_tasks_total", "Tasks in responses of the application by what became of them.", "result"},
 		{"config_reloads_total", "Reloads by result.", "result"},
 		{"config_last_reload_successful", "1 when the newest configuration is the one in use."},
 	}
@@ -168,6 +172,11 @@ func (c *collector) requests(e emitter) {
 		e.counter("refused_total", n, reason)
 	}
 	e.counter("panics_total", sum.Panics)
+	if c.p.config().Enqueue.Enabled {
+		for result, n := range sum.Tasks {
+			e.counter("response_tasks_total", n, result)
+		}
+	}
 	for f, n := range sum.Failed {
 		e.counter("upstream_failures_total", n, f.Upstream, strconv.Itoa(f.Status))
 	}
@@ -274,6 +283,9 @@ func (c *collector) queues(e emitter) {
 		e.counter("queue_dead_lettered_total", q.DeadLettered, q.Name)
 		e.counter("queue_redelivered_total", q.Redelivered, q.Name)
 		e.counter("queue_throttled_total", q.Throttled, q.Name)
+		e.counter("queue_enqueued_total", q.Enqueued, q.Name)
+		e.counter("queue_enqueue_duplicates_total", q.Duplicates, q.Name)
+		e.counter("queue_enqueue_failures_total", q.EnqueueFailed, q.Name)
 		e.gauge("queue_breaker_open", boolean(q.BreakerOpen), q.Name)
 	}
 	if !c.p.redis.Up() {

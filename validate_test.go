@@ -53,7 +53,8 @@ queues[0].lease: "0s" is not more than zero: write a positive duration, such as 
 queues[0].retry.max_attempts: "0" is less than 1: write 1 for no second attempt, or more
 queues[0].retry.max_abandons: "0" is less than 1: write how often an agent may die on a task, such as 5
 queues[0].retry.min: "0s" is not more than zero: write a positive duration, such as 30s
-queues[0].retry.max: "0s" is not more than zero: write a positive duration, such as 30s`},
+queues[0].retry.max: "0s" is not more than zero: write a positive duration, such as 30s
+queues[0].max_payload: "0B" is out of range: write a size from 1B to 256MiB`},
 		{"jitter", func(c *Config) {
 			c.Rules = []proxy.Rule{{Name: "a", Match: rules.Match{Path: "/a"}}}
 			c.Rules[0].Cache.Jitter = 101

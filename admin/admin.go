@@ -47,6 +47,8 @@ type Deps struct {
 	Purger  Purger
 	// Sessions is nil where there is nothing to ask about them.
 	Sessions Sessions
+	// Enqueuer is nil where there are no queues to add tasks to.
+	Enqueuer Enqueuer
 }
 
 // Server is the admin listener.
@@ -66,6 +68,7 @@ func New(cfg Config, deps Deps) *Server {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Metrics, promhttp.HandlerOpts{}))
 	mux.Handle("POST /purge", s.guarded(s.purge))
 	s.handleSessions(mux)
+	s.handleEnqueue(mux)
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

@@ -37,6 +37,7 @@ type call struct {
 	trails     bool                   // the head is sent before the body is read
 	life       lifetime
 	lifecycle  *sessioncheck.Lifecycle
+	tasks      *TaskField
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -61,7 +62,7 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 	head = append(append(head, ' '), fasthttp.StatusMessage(status)...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
-		if k := kindOf(name); k == kindPass && !syntax.FoldEqual(name, "content-type") && !c.lifecycle.IsHeader(name) {
+		if k := kindOf(name); k == kindPass && !syntax.FoldEqual(name, "content-type") && !c.lifecycle.IsHeader(name) && !c.tasks.is(name) {
 			head = appendLine(head, name, value)
 		}
 	}
@@ -94,7 +95,7 @@ func (c *call) release() {
 func (c *call) prepare(x *exchange, plain bool) error {
 	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.route.untilClose
 	c.req.Interim, c.req.HeaderTimeout = nil, 0
-	c.lifecycle = x.h.lifecycle
+	c.lifecycle, c.tasks = x.h.lifecycle, x.h.tasks
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)
 	}

@@ -65,9 +65,11 @@ type Deps struct {
 	Sessions *sessioncheck.Checker
 	// Lifecycle is nil when the application keeps its sessions itself.
 	Lifecycle *sessioncheck.Lifecycle
-	Store     *cache.Store
-	Upstream  *upstream.Client        // the application behind a socket, or
-	Next      fasthttp.RequestHandler // the application in this process
+	// Tasks is nil when responses of the application add no tasks to queues.
+	Tasks    *TaskField
+	Store    *cache.Store
+	Upstream *upstream.Client        // the application behind a socket, or
+	Next     fasthttp.RequestHandler // the application in this process
 	// Upstreams are the further applications that rules name.
 	Upstreams map[string]*upstream.Client
 	Log       zerolog.Logger
@@ -77,6 +79,7 @@ type Deps struct {
 type Handler struct {
 	sessions  *sessioncheck.Checker
 	lifecycle *sessioncheck.Lifecycle
+	tasks     *TaskField // nil: off
 	store     *cache.Store
 	origin    origin                     // of the rules that name none
 	origins   map[string]*upstreamOrigin // of those that do
@@ -146,7 +149,7 @@ type route struct {
 
 // New makes a handler. The error lists what is wrong with the rules.
 func New(d Deps, s Settings) (*Handler, error) {
-	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
+	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
 	h.calls.New = func() any { return newCall(&h.calls) }
 	if d.Next != nil {
 		h.origin = &handlerOrigin{d.Next}

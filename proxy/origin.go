@@ -164,7 +164,7 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	}
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix ||
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || x.h.tasks.isTwin(l.name) || l.kind == kindPrefix ||
 			plain && x.leftOut(l.name) || l.kind == kindUpgrade && !x.upgrade {
 			h.DelBytes(l.name)
 		}

@@ -43,6 +43,7 @@ func (x *exchange) prepare(s *stored) {
 	head = append(head, s.entry.Header...)
 	head = append(head, "Content-Length: 0\r\n\r\n"...)
 	x.readHead(string(head))
+	x.h.tasks.drop(&x.ctx.Response.Header) // of an entry from before enqueue was on
 	p := new(fasthttp.ResponseHeader)
 	x.ctx.Response.Header.CopyTo(p)
 	s.prepared.Store(p)

@@ -119,7 +119,7 @@ func (x *exchange) upgradeTo() {
 			return
 		}
 		x.status = x.ctx.Response.StatusCode()
-		if !x.takeLifecycle() {
+		if !x.takeFields() {
 			return
 		}
 		x.addStatus(cache.Status{Fwd: cache.FwdBypass})
@@ -190,6 +190,7 @@ func (x *exchange) switchingHead() ([]byte, error) {
 		return nil, fmt.Errorf("%w: a 101 without an Upgrade field", upstream.ErrBadResponse)
 	}
 	x.tidyHead()
+	x.h.tasks.drop(h)
 	x.dress() // here, since it is not the server that sends this head
 	head := append([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "), protocols...)
 	head = append(head, '\r', '\n')

@@ -111,7 +111,11 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 	if err := check(cfg); err != nil {
 		return nil, err
 	}
-	hook, err := webhook.New(cfg.Webhook, cfg.Name, cfg.Retry.MaxAttempts)
+	hook, err := webhook.New(cfg.Webhook, cfg.Task, cfg.Name, cfg.Retry.MaxAttempts)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := newPolicy(cfg.Retry)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +126,8 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 		cfg.Concurrency = 1
 	}
 	log := a.log.With().Str("queue", cfg.Name).Logger()
-	return &queue{
-		cfg: cfg, redis: a.redis, hook: hook, log: log, health: h,
+	q := &queue{
+		cfg: cfg, redis: a.redis, hook: hook, policy: policy, log: log, health: h,
 		failed: log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second}),
 		store: tasks.New(tasks.Options{
 			Redis: a.redis, Scripts: s, Prefix: prefix, Queue: cfg.Name, Source: cfg.source(),
@@ -131,11 +135,15 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 			FIFO: cfg.FIFO, Every: cfg.Rate.every(), Burst: cfg.Rate.burst(),
 			MaxAttempts: cfg.Retry.MaxAttempts, MaxAbandons: cfg.Retry.MaxAbandons,
 		}),
-		gate: newGate(), alarm: newAlarm(), slots: newSlots(cfg.Concurrency), flight: newFlight(),
+		gate: newGate(hook.AsksReady()), alarm: newAlarm(), slots: newSlots(cfg.Concurrency), flight: newFlight(),
 		stop: a.stopped, abort: a.aborted, giveUp: make(chan struct{}),
 		armed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		work: make(chan *delivery, cfg.Concurrency), outcomes: make(chan outcome, cfg.Concurrency),
-	}, nil
+	}
+	if hook.AsksReady() {
+		q.ready = newReadiness(q.gate, hook.Ready, q.noteReady)
+	}
+	return q, nil
 }
 
 // check refuses what would make the agent misbehave; what is merely unwise is for who
@@ -158,12 +166,14 @@ func check(c Config) error {
 		return fmt.Errorf("rate %d per %s, burst %d: set limit and burst to 0 or more, per above 0", c.Rate.Limit, c.Rate.Per, c.Rate.Burst)
 	case c.Concurrency < 1:
 		return fmt.Errorf("concurrency %d: set 1 or more", c.Concurrency)
+	case c.MaxPayload < 1 || c.MaxPayload > MaxPayload:
+		return fmt.Errorf("max_payload %s: set 1B to %s", c.MaxPayload, MaxPayload)
 	case c.Lease < 100*time.Millisecond:
 		return fmt.Errorf("lease %s is too short to be renewed: set some seconds", c.Lease)
-	case c.Webhook.Timeout <= 0:
-		return fmt.Errorf("webhook.timeout %s: set more than 0", c.Webhook.Timeout)
 	case c.Retry.MaxAttempts < 1:
 		return fmt.Errorf("retry.max_attempts %d: set 1 or more", c.Retry.MaxAttempts)
+	case c.Retry.MaxAge < 0:
+		return fmt.Errorf("retry.max_age %s: set more than 0, or 0 for none", c.Retry.MaxAge)
 	case c.Retry.MaxAbandons < 1:
 		return fmt.Errorf("retry.max_abandons %d: set 1 or more", c.Retry.MaxAbandons)
 	case c.Retry.Min <= 0 || c.Retry.Max < c.Retry.Min:

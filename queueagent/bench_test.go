@@ -3,11 +3,13 @@ package queueagent
 import (
 	"context"
 	"fmt"
+	"net"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
@@ -42,13 +44,25 @@ func BenchmarkClaimAck(b *testing.B) {
 	}
 }
 
+// newNullSink answers 200 and keeps nothing, so that what is measured is the agent.
+func newNullSink(b testing.TB) (url string) {
+	b.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv, done := &fasthttp.Server{Handler: func(*fasthttp.RequestCtx) {}, CloseOnShutdown: true, Logger: noLog{}}, make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(ln) }()
+	b.Cleanup(func() { _ = srv.Shutdown(); <-done })
+	return "http://" + ln.Addr().String()
+}
+
 // BenchmarkDeliver is the whole way, to a sink in the same process.
 func BenchmarkDeliver(b *testing.B) {
 	for _, n := range []int{16, 64, 256} {
 		b.Run(fmt.Sprintf("concurrency-%d", n), func(b *testing.B) {
 			r := newRig(b, true)
-			s := newSink(b, nil)
-			cfg := testConfig("q", tasks.List, "l", s.url+"/{type}")
+			cfg := testConfig("q", tasks.List, "l", newNullSink(b)+"/{type}")
 			cfg.Concurrency = n
 			r.fill(b.N)
 			a, err := New([]Config{cfg}, r.redis, "t:", "a", zerolog.Nop())

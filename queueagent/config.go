@@ -5,6 +5,7 @@ import (
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
 	"github.com/pillion-proxy/pillion/queueagent/webhook"
+	"github.com/pillion-proxy/pillion/units"
 )
 
 // The values of Config.Pop and Config.Score.
@@ -44,6 +45,8 @@ type Config struct {
 	MinIdle time.Duration `yaml:"min_idle"`
 	// Webhook is where tasks are delivered.
 	Webhook Webhook `yaml:"webhook"`
+	// Task says where in a payload the task's type, body and times are.
+	Task Task `yaml:"task"`
 	// Concurrency bounds the deliveries in flight in this process.
 	Concurrency int `yaml:"concurrency"`
 	// FIFO delivers strictly in order: over all agents, a task begins only when the one
@@ -56,6 +59,9 @@ type Config struct {
 	Lease time.Duration `yaml:"lease"`
 	// Retry says when a failed task is tried again.
 	Retry Retry `yaml:"retry"`
+	// MaxPayload bounds the tasks that Enqueue adds. What producers write themselves is
+	// of any size.
+	MaxPayload units.Size `yaml:"max_payload"`
 }
 
 // source gives what the tasks are read from.
@@ -101,6 +107,9 @@ func (r Rate) burst() int {
 // Webhook is an HTTP endpoint of the application.
 type Webhook = webhook.Config
 
+// Task says where things are in a payload.
+type Task = webhook.Task
+
 // Retry is exponential backoff with full jitter.
 type Retry struct {
 	// MaxAttempts is how often a task is delivered before it goes to the dead letters.
@@ -108,6 +117,14 @@ type Retry struct {
 	// Min and Max bound the delay before the next attempt.
 	Min time.Duration `yaml:"min"`
 	Max time.Duration `yaml:"max"`
+	// MaxAge is the age, since a task was first claimed, after which it is not tried
+	// again: it goes to the dead letters. 0: it may be of any age.
+	MaxAge time.Duration `yaml:"max_age"`
+	// Status says what statuses mean: ack, retry, throttle or dead_letter, for keys
+	// such as 422, 4xx and 500-599, of which the most exact counts. For others, 2xx
+	// is ack, 410 is dead_letter, 429 and 503 with Retry-After are throttle, and the
+	// rest is retry.
+	Status map[string]string `yaml:"status"`
 	// MaxAbandons is how often a task may be left behind by an agent that died, or
 	// lost its lease, before it goes to the dead letters as poison.
 	MaxAbandons int `yaml:"max_abandons"`
@@ -117,14 +134,16 @@ type Retry struct {
 // and webhook URL have no default.
 func Default() Config {
 	return Config{
-		Webhook:     Webhook{Timeout: 30 * time.Second},
+		Webhook:     Webhook{Timeout: 30 * time.Second, ContentType: webhook.DefaultContentType},
 		Pop:         PopLeft,
 		Score:       ScoreSeconds,
 		Group:       "pillion",
 		MinIdle:     5 * time.Minute,
+		Task:        Task{Type: "type", Traceparent: "traceparent"},
 		Concurrency: 16,
 		Rate:        Rate{Per: time.Second},
 		Lease:       30 * time.Second,
 		Retry:       Retry{MaxAttempts: 10, Min: time.Second, Max: 10 * time.Minute, MaxAbandons: 5},
+		MaxPayload:  16 * units.MiB,
 	}
 }

@@ -28,7 +28,7 @@ type fakeRedis struct {
 	watchers map[string][]chan struct{}
 }
 
-func newFake(addr string, tracking bool) (*fakeRedis, error) {
+func newFake(addr string, tracking bool, change ...func(*rueidis.ClientOption)) (*fakeRedis, error) {
 	f := &fakeRedis{tracking: tracking, watchers: make(map[string][]chan struct{})}
 	opt := rueidis.ClientOption{
 		InitAddress: []string{addr}, ForceSingleClient: true, DisableRetry: true, DisableCache: !tracking,
@@ -37,6 +37,9 @@ func newFake(addr string, tracking bool) (*fakeRedis, error) {
 	}
 	if tracking {
 		opt.OnInvalidations = f.invalidated
+	}
+	for _, c := range change {
+		c(&opt)
 	}
 	var err error
 	f.client, err = rueidis.NewClient(opt)
@@ -134,7 +137,12 @@ func testConfig(name string, kind tasks.Kind, source, url string) Config {
 // run starts an agent; the test ends it.
 func (r *rig) run(cfgs []Config, opts ...Option) *Agent {
 	r.tb.Helper()
-	a, err := New(cfgs, r.redis, "t:", "agent-1", zerolog.New(zerolog.NewTestWriter(r.tb)).Level(zerolog.WarnLevel), opts...)
+	return r.runAs("agent-1", cfgs, opts...)
+}
+
+func (r *rig) runAs(id string, cfgs []Config, opts ...Option) *Agent {
+	r.tb.Helper()
+	a, err := New(cfgs, r.redis, "t:", id, zerolog.New(zerolog.NewTestWriter(r.tb)).Level(zerolog.WarnLevel), opts...)
 	if err != nil {
 		r.tb.Fatal(err)
 	}

@@ -13,6 +13,10 @@ import (
 
 func TestJudge(t *testing.T) {
 	r := Retry{MaxAttempts: 3, Min: time.Second, Max: time.Minute}
+	p, err := newPolicy(r)
+	if err != nil {
+		t.Fatal(err)
+	}
 	type want struct {
 		v       verdict
 		attempt bool
@@ -43,7 +47,7 @@ func TestJudge(t *testing.T) {
 		"500 last attempt":  {webhook.Answer{Status: 500, RetryAfter: -1}, 2, bury},
 		"503":               {webhook.Answer{Status: 503, RetryAfter: -1}, 0, retry},
 		"503 after":         {webhook.Answer{Status: 503, RetryAfter: time.Second}, 2, back},
-		"rejected":          {webhook.Answer{Status: 422, RetryAfter: -1, DeadLetter: true}, 0, bury},
+		"rejected":          {webhook.Answer{Status: 422, RetryAfter: -1, Result: webhook.ResultDeadLetter}, 0, bury},
 		"timeout":           {webhook.Answer{Kind: webhook.KindTimeout, Err: os.ErrDeadlineExceeded}, 0, retry},
 		"reset":             {webhook.Answer{Kind: webhook.KindConnection, Err: io.ErrUnexpectedEOF}, 0, retry},
 		"reset, last":       {webhook.Answer{Kind: webhook.KindConnection, Err: io.ErrUnexpectedEOF}, 2, bury},
@@ -54,7 +58,7 @@ func TestJudge(t *testing.T) {
 		"lease lost":        {webhook.Answer{Kind: webhook.KindStopped, Err: errLeaseLost}, 0, want{verdictDrop, false, reachUnknown}},
 	} {
 		d := &delivery{Task: tasks.Task{Attempts: c.attempts}}
-		o := judge(d, r, c.answer)
+		o := p.judge(d, c.answer, time.Now())
 		if got := (want{o.verdict, o.attempt, o.reach}); got != c.want {
 			t.Errorf("%s: %+v: want %+v", name, got, c.want)
 		}
@@ -69,7 +73,11 @@ func TestJudge(t *testing.T) {
 
 func TestThrottleIsBounded(t *testing.T) {
 	for in, want := range map[time.Duration]time.Duration{0: minThrottle, time.Minute: time.Minute, time.Hour: maxThrottle} {
-		o := judge(&delivery{}, Default().Retry, webhook.Answer{Status: 503, RetryAfter: in})
+		p, err := newPolicy(Default().Retry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := p.judge(&delivery{}, webhook.Answer{Status: 503, RetryAfter: in}, time.Now())
 		if o.throttle != want || o.delay != want {
 			t.Errorf("Retry-After %s: queue waits %s, task %s: want %s", in, o.throttle, o.delay, want)
 		}
@@ -77,7 +85,7 @@ func TestThrottleIsBounded(t *testing.T) {
 }
 
 func TestBreaker(t *testing.T) {
-	g := newGate()
+	g := newGate(false)
 	now := time.Unix(1000, 0)
 	n, first, _ := g.permit(now)
 	if n != tasks.MaxBatch {
@@ -127,7 +135,7 @@ func TestBreaker(t *testing.T) {
 }
 
 func TestThrottleClosesTheGate(t *testing.T) {
-	g := newGate()
+	g := newGate(false)
 	now := time.Unix(1000, 0)
 	g.throttle(now.Add(time.Minute))
 	g.throttle(now.Add(time.Second)) // a shorter one does not cut it

@@ -20,12 +20,15 @@ import (
 //	workers  POST them; up to Concurrency, started as needed          worker.go
 //	settler  writes results to Redis in batches, then frees slots     settler.go
 //	keeper   renews leases                                            keeper.go
+//	asker    asks the application whether it is ready, if it can be   readiness.go
 //	reaper   takes leases away from the dead                          reaper.go
 type queue struct {
 	cfg    Config
 	redis  Redis
 	store  *tasks.Store
 	hook   *webhook.Endpoint
+	policy *policy
+	ready  *readiness // nil: the application is not asked
 	log    zerolog.Logger
 	failed zerolog.Logger // at most a few lines a second
 	health *health
@@ -63,6 +66,11 @@ func (q *queue) run() (left int) {
 	front.Go(q.reapLoop)
 	keeperStop := make(chan struct{})
 	back.Go(func() { q.keepLoop(keeperStop) })
+	asking, stopAsking := context.WithCancel(q.abort)
+	defer stopAsking()
+	if q.ready != nil {
+		back.Go(func() { q.ready.loop(asking) })
+	}
 	settled := make(chan struct{})
 	go func() { defer close(settled); q.settleLoop() }()
 
@@ -74,6 +82,7 @@ func (q *queue) run() (left int) {
 	close(q.outcomes)
 	<-settled
 	close(keeperStop)
+	stopAsking()
 	back.Wait()
 	return q.slots.inUse()
 }

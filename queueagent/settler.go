@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // settleLoop writes results to Redis. What has piled up during one call goes into the
@@ -52,14 +53,28 @@ func (q *queue) note(o outcome) {
 		q.gate.throttle(time.Now().Add(o.throttle))
 		q.stats.throttled.Add(1)
 	}
-	if o.verdict == verdictAck {
+	if o.verdict == verdictAck || o.verdict == verdictPend {
 		return
+	}
+	if o.kind == string(webhook.KindNotDue) {
+		return // nothing is wrong
 	}
 	q.stats.fail(o.kind)
 	if o.attempt {
 		q.stats.failed.Add(1)
 	}
 	q.logFailure(o)
+}
+
+// noteReady is told when claiming stops or goes on by an answer to webhook.ready.
+func (q *queue) noteReady(err error) {
+	if err == nil {
+		q.log.Info().Msg("the application is ready: claiming goes on")
+		return
+	}
+	q.stats.fail(kindNotReady)
+	q.log.Warn().Str("error", webhook.Printable([]byte(err.Error()), maxDetail)).
+		Msg("the application is not ready: claiming waits until webhook.ready answers with a 2xx")
 }
 
 func (q *queue) logFailure(o outcome) {
@@ -69,13 +84,18 @@ func (q *queue) logFailure(o outcome) {
 	} else if !o.attempt {
 		e = q.failed.Debug()
 	}
-	e = e.Str("id", o.d.ID).Str("kind", o.kind).Str("detail", o.detail).
+	e = e.Str("id", o.d.ID).Str("kind", o.kind).Int("status", o.status).Dur("duration_ms", o.took).
 		Int("attempt", o.d.Attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
+	if o.excerpt != "" {
+		e = e.Str("excerpt", o.excerpt)
+	} else {
+		e = e.Str("detail", o.detail)
+	}
 	switch o.verdict {
 	case verdictBury:
 		e.Str("reason", o.bury).Msg("task moved to the dead letters")
 	case verdictRetry:
-		e.Dur("next_ms", o.delay).Msg("delivery failed")
+		e.Dur("next_ms", o.delay).Time("next", time.Now().Add(o.delay).UTC()).Msg("delivery failed")
 	case verdictGiveBack:
 		e.Msg("task given back")
 	case verdictDrop:
@@ -90,6 +110,7 @@ func (q *queue) write(batch []outcome) bool {
 	var acks []string
 	var backs []tasks.Back
 	var graves []tasks.Grave
+	var pends []tasks.Pending
 	for _, o := range batch {
 		switch o.verdict {
 		case verdictAck:
@@ -98,10 +119,12 @@ func (q *queue) write(batch []outcome) bool {
 			backs = append(backs, tasks.Back{Member: o.d.Member, Attempt: o.verdict == verdictRetry, Delay: o.delay})
 		case verdictBury:
 			graves = append(graves, tasks.Grave{Member: o.d.Member, Reason: o.bury, Detail: o.detail, Attempt: o.attempt})
+		case verdictPend:
+			pends = append(pends, tasks.Pending{Member: o.d.Member, Lease: o.lease})
 		case verdictDrop:
 		}
 	}
-	return q.writeAcks(acks) && q.writeBacks(backs) && q.writeGraves(graves)
+	return q.writeAcks(acks) && q.writePends(pends) && q.writeBacks(backs) && q.writeGraves(graves)
 }
 
 func (q *queue) writeAcks(acks []string) bool {
@@ -114,6 +137,17 @@ func (q *queue) writeAcks(acks []string) bool {
 			q.stats.delivered.Add(uint64(len(acks)))
 			q.stats.unknownAcks.Add(uint64(len(acks) - n))
 		}
+		return err
+	})
+}
+
+// writePends hands tasks over to the application.
+func (q *queue) writePends(pends []tasks.Pending) bool {
+	if len(pends) == 0 {
+		return true
+	}
+	return q.persist(func() error {
+		_, err := q.store.Pend(q.abort, pends)
 		return err
 	})
 }

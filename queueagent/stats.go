@@ -10,6 +10,8 @@ import (
 type counters struct {
 	claimed, delivered, failed, retries, dead atomic.Uint64
 	redelivered, throttled, unknownAcks       atomic.Uint64
+	enqueued, duplicates, enqueueFailed       atomic.Uint64
+	taskID                                    atomic.Uint64 // of the last task that was enqueued
 	lastError                                 atomic.Pointer[string]
 	sourceErr                                 atomic.Pointer[string]
 	paused                                    atomic.Bool
@@ -37,6 +39,9 @@ type QueueStats struct {
 	Throttled uint64
 	// UnknownAcks counts deliveries whose task was gone already: delivered twice.
 	UnknownAcks uint64
+	// Enqueued counts tasks that Enqueue added, Duplicates those that were there by
+	// their deduplication key, EnqueueFailed those that Redis did not take.
+	Enqueued, Duplicates, EnqueueFailed uint64
 	// Paused: no agent claims, since somebody has stopped the queue.
 	Paused bool
 	// BreakerOpen: the webhook cannot be reached, and claiming has stopped.
@@ -53,6 +58,7 @@ func (q *queue) snapshot() QueueStats {
 		Failed: q.stats.failed.Load(), Retries: q.stats.retries.Load(),
 		DeadLettered: q.stats.dead.Load(), Redelivered: q.stats.redelivered.Load(),
 		Throttled: q.stats.throttled.Load(), UnknownAcks: q.stats.unknownAcks.Load(),
+		Enqueued: q.stats.enqueued.Load(), Duplicates: q.stats.duplicates.Load(), EnqueueFailed: q.stats.enqueueFailed.Load(),
 		BreakerOpen: q.gate.isOpen(), Paused: q.stats.paused.Load(),
 	}
 	if kind := q.stats.lastError.Load(); kind != nil {

@@ -54,7 +54,7 @@ func TestAnIdleQueueWakesAtOnceAndCostsLittle(t *testing.T) {
 	}
 	var queues []*idle // each with a Redis of its own, all at the same time: this is about waiting
 	var all sync.WaitGroup
-	for _, kind := range []tasks.Kind{tasks.List, tasks.Delay} {
+	for _, kind := range []tasks.Kind{tasks.List, tasks.Delay, tasks.Stream} {
 		for _, tracking := range []bool{true, false} {
 			q := &idle{rig: newRig(t, tracking), name: fmt.Sprintf("%s, tracking %v", kind, tracking)}
 			s := newSink(t, nil)
@@ -87,6 +87,9 @@ func (r *rig) wakeUps(name string, kind tasks.Kind, s *sink) {
 		push := r.c.B().Arbitrary("RPUSH", "src", strconv.Itoa(i)).Build()
 		if kind == tasks.Delay {
 			push = r.c.B().Arbitrary("ZADD", "src", "0", strconv.Itoa(i)).Build()
+		}
+		if kind == tasks.Stream {
+			push = r.c.B().Arbitrary("XADD", "src", "*", "n", strconv.Itoa(i)).Build()
 		}
 		if err := r.c.Do(context.Background(), push).Error(); err != nil {
 			r.tb.Error(err)

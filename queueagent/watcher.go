@@ -133,9 +133,9 @@ func (q *queue) watchDelay(changed <-chan struct{}, tracked bool) error {
 
 // streamWatch is what is known of a stream.
 type streamWatch struct {
-	// tracked: the key was read so that Redis tells of its next change, and none was
-	// told since. Of the watcher.
-	tracked bool
+	// tracked is how long it holds that the key was read so that Redis tells of its next
+	// change, and none was told since. Of the watcher.
+	tracked time.Time
 	// last is the entry that the group was given last, as the last claim says.
 	last atomic.Pointer[string]
 }
@@ -144,7 +144,7 @@ type streamWatch struct {
 // there is something to claim: so the claimer looks once more after Redis has been
 // asked to tell.
 func (q *queue) watchStream(changed <-chan struct{}) (done bool, err error) {
-	if !q.stream.tracked {
+	if time.Now().After(q.stream.tracked) {
 		drainSignal(changed)
 		c, err := q.client()
 		if err != nil {
@@ -155,12 +155,14 @@ func (q *queue) watchStream(changed <-chan struct{}) (done bool, err error) {
 		if err := c.DoCache(ctx, c.B().Type().Key(q.store.Keys.Source).Cache(), trackFor).Error(); err != nil {
 			return false, err
 		}
-		q.stream.tracked = true
+		q.stream.tracked = time.Now().Add(trackFor / 2)
 		poke(q.wake)
 		return true, nil
 	}
-	q.awaitChange(changed, maxBlock)
-	q.stream.tracked = false // also after a while, for the case that a signal was lost
+	if !q.awaitChange(changed, maxBlock) {
+		return false, nil
+	}
+	q.stream.tracked = time.Time{}
 	poke(q.wake)
 	return true, nil
 }

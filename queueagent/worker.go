@@ -77,7 +77,15 @@ func (q *queue) workLoop() {
 
 // deliver makes one delivery.
 func (q *queue) deliver(w *webhook.Sender, d *delivery) outcome {
-	return judge(d, q.cfg.Retry, w.Send(q.abort, d, &webhook.Request{
-		ID: d.ID, Payload: d.Payload, Attempt: d.Attempts + 1, Reason: d.Reason.String(),
-	}))
+	began := time.Now()
+	a := w.Send(q.abort, d, &webhook.Request{
+		ID: d.ID, Payload: d.Payload, Attempt: d.Attempts + 1, Reason: d.Reason.String(), First: d.Since, Token: d.Token(),
+	})
+	now := time.Now()
+	o := q.policy.judge(d, a, now)
+	if q.ready != nil && o.askable() && !q.ready.ready(q.abort) {
+		o = q.policy.pardoned(o, time.Now())
+	}
+	o.took = now.Sub(began)
+	return o
 }

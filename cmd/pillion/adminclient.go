@@ -85,14 +85,19 @@ func (p *program) loadOrDefault(file string) (pillion.Config, error) {
 	return cfg, err
 }
 
-// call sends a request and gives the answer's body. A status of 400 or above is an
-// error with the answer's detail.
+// call sends a request with a JSON body; see send.
 func (c *adminClient) call(ctx context.Context, method, path string, body any) ([]byte, error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(data))
+	return c.send(ctx, method, path, bytes.NewReader(data))
+}
+
+// send sends a request and gives the answer's body. A status of 400 or above is an
+// error with the answer's detail.
+func (c *adminClient) send(ctx context.Context, method, path string, body io.Reader) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 // Depth is how much of one queue is in Redis, whoever works on it.
 type Depth struct {
 	Name      string
-	Ready     int64 // tasks in the source that are due; -1: a stream on a Redis that does not tell
+	Ready     int64 // tasks in the source that are due; -1: not known (a source of the wrong type, or a stream on a Redis that does not tell)
 	Scheduled int64 // tasks in a delay source that are due later
 	Retrying  int64 // tasks waiting for another attempt, or for the time they were enqueued for
 	Leased    int64 // tasks leased to some agent or, after a 202, to the application
@@ -50,7 +50,10 @@ func Depths(ctx context.Context, stores []*Store) ([]Depth, error) {
 		n := sharedCommands + s.ownCommands()
 		var last string
 		if depths[i], last, err = s.depth(replies[:n]); err != nil {
-			return nil, fmt.Errorf("queue %s: %w", s.Queue, err)
+			if _, replied := rueidis.IsRedisErr(err); !replied {
+				return nil, fmt.Errorf("queue %s: %w", s.Queue, err)
+			}
+			depths[i].Ready = -1 // one source of the wrong type must not hide the others
 		}
 		replies = replies[n:]
 		if last != "" {

@@ -11,6 +11,10 @@ import (
 // ErrFIFODelay says that a queue in strict order takes no delayed tasks.
 var ErrFIFODelay = errors.New("the queue is strictly in order (fifo), so a task of it cannot be delayed: use another queue")
 
+// ErrFIFOSource says that nothing can be added in order to the source of a queue in
+// strict order: a record would overtake what waits in the source.
+var ErrFIFOSource = errors.New("the queue is strictly in order (fifo), and its source is neither a list nor a stream with a field, so a task would overtake others: name the field, or use another queue")
+
 // NewTask is a task to add.
 type NewTask struct {
 	Payload string
@@ -37,8 +41,8 @@ type Added struct {
 // After an error it is not known whether the task was added; with a deduplication key
 // the call can be repeated.
 func (s *Store) Enqueue(ctx context.Context, t NewTask) (Added, error) {
-	if s.FIFO && t.Delay > 0 {
-		return Added{}, ErrFIFODelay
+	if err := s.Accepts(t.Delay); err != nil {
+		return Added{}, err
 	}
 	where, dedupKey, ttl := s.placeOf(t), s.Keys.Records, int64(0)
 	if t.Dedup != "" {
@@ -46,7 +50,7 @@ func (s *Store) Enqueue(ctx context.Context, t NewTask) (Added, error) {
 	}
 	reply, err := s.run(ctx, s.Scripts.enqueue,
 		[]string{s.Keys.Source, s.Keys.Records, s.Keys.Retry, dedupKey},
-		[]string{where, t.Payload, t.ID, millis(max(t.Delay, 0)), strconv.FormatInt(ttl, 10), s.Source.Field})
+		[]string{where, t.Payload, t.ID, millisUp(t.Delay), strconv.FormatInt(ttl, 10), s.Source.Field})
 	if err != nil {
 		return Added{}, err
 	}
@@ -59,6 +63,26 @@ func (s *Store) Enqueue(ctx context.Context, t NewTask) (Added, error) {
 		added.Due = s.clock.local(n[2])
 	}
 	return added, nil
+}
+
+// Accepts says why a task with such a delay cannot be added in order; nil when it can.
+func (s *Store) Accepts(delay time.Duration) error {
+	switch {
+	case s.FIFO && delay > 0:
+		return ErrFIFODelay
+	case s.FIFO && s.placeOf(NewTask{}) == "record":
+		return ErrFIFOSource
+	}
+	return nil
+}
+
+// millisUp gives a delay in ms that is not shorter, also from a time of Redis that is
+// rounded down to ms.
+func millisUp(d time.Duration) string {
+	if d <= 0 {
+		return "0"
+	}
+	return millis(d + 2*time.Millisecond - 1)
 }
 
 // placeOf says where enqueue.lua puts a task.

@@ -3,10 +3,14 @@ package webhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 )
@@ -22,14 +26,33 @@ const (
 	KindStopped Kind = "stopped"
 	// KindBadPayload: no request can be made of the payload, so none was sent.
 	KindBadPayload Kind = "bad_payload"
+	// KindNotDue: the task is to be delivered later, in Answer.Due. Nothing was sent.
+	KindNotDue Kind = "not_due"
+	// KindExpired: it is too late for the task, so nothing was sent.
+	KindExpired Kind = "expired"
 	// KindUnreachable: no connection could be made, so nothing was sent.
 	KindUnreachable Kind = "unreachable"
 	// KindTimeout: no answer came in time.
 	KindTimeout Kind = "timeout"
 	// KindConnection: the connection ended before the answer did.
 	KindConnection Kind = "connection"
-	// KindBadResponse: what came back is not HTTP.
+	// KindBadResponse: what came back is not HTTP, or says something that cannot be
+	// understood.
 	KindBadResponse Kind = "bad_response"
+)
+
+// Result is what the header Pillion-Result asks for.
+type Result uint8
+
+const (
+	// ResultNone: there is no such header, or none that is known.
+	ResultNone Result = iota
+	// ResultAck: the task is done.
+	ResultAck
+	// ResultRetry: the task has failed, and may be tried again.
+	ResultRetry
+	// ResultDeadLetter: the task has failed, and no retry will help.
+	ResultDeadLetter
 )
 
 // Answer is what a delivery came to.
@@ -42,20 +65,27 @@ type Answer struct {
 	Status int
 	// RetryAfter is what the header Retry-After asks for; negative: it is not there.
 	RetryAfter time.Duration
-	// DeadLetter: the header Pillion-Result says that no retry will help.
-	DeadLetter bool
-	// Excerpt is the start of the body, unless the status is a 2xx.
+	// Result is what the header Pillion-Result asks for.
+	Result Result
+	// Lease is for how long the application goes on working on a task that it has
+	// accepted with 202, and will acknowledge later; 0: it does not.
+	Lease time.Duration
+	// Due is after how much time a task of KindNotDue is due.
+	Due time.Duration
+	// Excerpt is the start of the body, unless the status is a 2xx: printable text.
 	Excerpt string
 }
 
 // maxExcerpt bounds how much of a failure's body is logged and kept.
 const maxExcerpt = 256
 
-// errBadType is the failure of a task whose URL cannot be made.
-var errBadType = errors.New(`the webhook's URL needs the task's "type": a JSON string that can be part of a path`)
-
 func failed(err error) Answer {
-	return Answer{Kind: kindOf(err), Err: err, RetryAfter: -1}
+	a := Answer{Kind: kindOf(err), Err: err, RetryAfter: -1}
+	var early notDueError
+	if errors.As(err, &early) {
+		a.Due = early.in
+	}
+	return a
 }
 
 // stoppedError is an error of the lease.
@@ -66,11 +96,17 @@ func (e stoppedError) Unwrap() error { return e.error }
 func kindOf(err error) Kind {
 	var dial dialError
 	var stopped stoppedError
+	var payload payloadError
+	var early notDueError
 	switch {
 	case errors.As(err, &stopped), errors.Is(err, context.Canceled):
 		return KindStopped
-	case errors.Is(err, errBadType):
+	case errors.As(err, &payload):
 		return KindBadPayload
+	case errors.As(err, &early):
+		return KindNotDue
+	case errors.Is(err, errExpired):
+		return KindExpired
 	case errors.As(err, &dial):
 		return KindUnreachable
 	case isTimeout(err):
@@ -83,13 +119,48 @@ func kindOf(err error) Kind {
 
 // read takes the response apart.
 func (s *Sender) read(now time.Time) Answer {
-	a := Answer{Status: s.resp.StatusCode(), RetryAfter: parseRetryAfter(s.resp.Header.Peek("Retry-After"), now)}
-	a.DeadLetter = string(s.resp.Header.Peek("Pillion-Result")) == "dead-letter"
+	h := &s.resp.Header
+	a := Answer{Status: s.resp.StatusCode(), RetryAfter: parseRetryAfter(h.Peek("Retry-After"), now)}
+	a.Result = parseResult(h.Peek("Pillion-Result"))
 	if a.Status/100 != 2 {
-		body := s.resp.Body()
-		a.Excerpt = string(body[:min(len(body), maxExcerpt)])
+		a.Excerpt = Printable(s.resp.Body(), maxExcerpt)
+	}
+	if a.Status != fasthttp.StatusAccepted || a.Result != ResultNone {
+		return a
+	}
+	a.Lease = s.end.accepted
+	if v := h.Peek("Pillion-Lease"); len(v) > 0 {
+		var ok bool
+		if a.Lease, ok = parseLease(string(v)); !ok {
+			return failed(fmt.Errorf("the answer's Pillion-Lease is %q: want seconds, or a duration such as 5m", Printable(v, 64)))
+		}
 	}
 	return a
+}
+
+func parseResult(v []byte) Result {
+	switch string(v) {
+	case "ack":
+		return ResultAck
+	case "retry":
+		return ResultRetry
+	case "dead-letter":
+		return ResultDeadLetter
+	}
+	return ResultNone
+}
+
+// parseLease reads a number of seconds, or a duration, and keeps it within its bounds.
+func parseLease(text string) (time.Duration, bool) {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		var secs int64
+		if secs, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return 0, false
+		}
+		d = time.Duration(min(max(secs, 0), int64(MaxAcceptedLease/time.Second))) * time.Second
+	}
+	return min(max(d, MinAcceptedLease), MaxAcceptedLease), true
 }
 
 // parseRetryAfter reads seconds or an HTTP date (RFC 9110 section 10.2.3); negative
@@ -106,4 +177,24 @@ func parseRetryAfter(v []byte, now time.Time) time.Duration {
 		return -1
 	}
 	return max(0, at.Sub(now))
+}
+
+// Printable gives the start of a text, at most limit bytes of it, with what is not
+// printable escaped: it may end in a terminal.
+func Printable(text []byte, limit int) string {
+	text = text[:min(len(text), limit)]
+	var b strings.Builder
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[0])
+		case unicode.IsPrint(r):
+			b.Write(text[:n])
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		text = text[n:]
+	}
+	return b.String()
 }

@@ -35,7 +35,7 @@ func (l *fakeLease) Detach() error { return l.detach }
 
 func testEndpoint(tb testing.TB, url string) *Endpoint {
 	tb.Helper()
-	e, err := New(Config{URL: url, Timeout: 5 * time.Second}, "q", 10)
+	e, err := New(Config{URL: url, Timeout: 5 * time.Second}, Task{}, "q", 10)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestTheLeaseEndsADelivery(t *testing.T) {
 	}
 	defer ln.Close() // nobody answers
 	e := testEndpoint(t, "http://"+ln.Addr().String()+"/")
-	e.cfg.Timeout = 50 * time.Millisecond
+	e.timeout = 50 * time.Millisecond
 	why := errors.New("the reason")
 	for name, l := range map[string]*fakeLease{"begin": {begin: why}, "attach": {attach: why}, "detach": {detach: why}} {
 		a := e.Sender().Send(context.Background(), l, &Request{ID: "1", Payload: "{}"})

@@ -14,13 +14,15 @@ const typeHole = "{type}"
 // target is a webhook's URL, taken apart. Only the type can change, and only within
 // one segment of the path: a payload never chooses the host.
 type target struct {
-	addr  string      // host:port to dial
-	host  string      // the Host header
-	tls   *tls.Config // nil: plain HTTP
-	parts []string    // the path and query around each "{type}"
+	addr   string      // host:port to dial
+	host   string      // the Host header
+	origin string      // scheme and host
+	tls    *tls.Config // nil: plain HTTP
+	parts  []string    // the path and query around each "{type}"
 }
 
-func newTarget(raw string) (*target, error) {
+// newTarget reads the URL of a setting.
+func newTarget(setting, raw string) (*target, error) {
 	const mark = "-pillion-type-hole-"
 	u, err := url.Parse(strings.ReplaceAll(raw, typeHole, mark))
 	shown := raw
@@ -28,24 +30,24 @@ func newTarget(raw string) (*target, error) {
 		shown = "..." + raw[i:] // there may be a password before it
 	}
 	if err != nil {
-		return nil, fmt.Errorf("webhook.url %q: %s", shown, strings.ReplaceAll(bareURLError(err), mark, typeHole))
+		return nil, fmt.Errorf("%s %q: %s", setting, shown, strings.ReplaceAll(bareURLError(err), mark, typeHole))
 	}
 	path := u.EscapedPath()
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return nil, fmt.Errorf("webhook.url %q: write http:// or https://, and a host", shown)
+		return nil, fmt.Errorf("%s %q: write http:// or https://, and a host", setting, shown)
 	case u.User != nil:
-		return nil, fmt.Errorf("webhook.url of %s has a user in it: sign deliveries with webhook.secret instead", u.Host)
+		return nil, fmt.Errorf("%s of %s has a user in it: sign deliveries with webhook.secret, or set webhook.headers", setting, u.Host)
 	case strings.Count(raw, typeHole) != strings.Count(path, mark):
-		return nil, fmt.Errorf("webhook.url %q: %s may only be in the path", shown, typeHole)
+		return nil, fmt.Errorf("%s %q: %s may only be in the path", setting, shown, typeHole)
 	}
 	if path == "" {
 		path = "/"
 	}
 	if u.RawQuery != "" {
-		path += "?" + u.RawQuery
+		path += "?" + visible(u.RawQuery)
 	}
-	t := &target{addr: u.Host, host: u.Host, parts: strings.Split(path, mark)}
+	t := &target{addr: u.Host, host: u.Host, origin: u.Scheme + "://" + u.Host, parts: strings.Split(path, mark)}
 	port := "80"
 	if u.Scheme == "https" {
 		port = "443"
@@ -98,32 +100,46 @@ func safeSegment(typ string) bool {
 
 // appendUnreserved percent-encodes all but the unreserved characters of RFC 3986.
 func appendUnreserved(dst []byte, s string) []byte {
-	const hex = "0123456789ABCDEF"
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._~", c) >= 0:
 			dst = append(dst, c)
 		default:
-			dst = append(dst, '%', hex[c>>4], hex[c&15])
+			dst = appendEscaped(dst, c)
 		}
 	}
 	return dst
 }
 
-// headerValue encodes a value as the HTTP binding of CloudEvents asks for (section
-// 3.1.3.2): printable ASCII stays, but for space, quote and percent. So no payload
-// can add a header.
-func headerValue(s string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c > ' ' && c < 0x7f && c != '"' && c != '%' {
-			b.WriteByte(c)
-			continue
+// visible percent-encodes what must not be in a request line.
+func visible(query string) string {
+	var b []byte
+	for i := 0; i < len(query); i++ {
+		if c := query[i]; c > ' ' && c < 0x7f {
+			b = append(b, c)
+		} else {
+			b = appendEscaped(b, c)
 		}
-		b.Write([]byte{'%', hex[c>>4], hex[c&15]})
 	}
-	return b.String()
+	return string(b)
+}
+
+func appendEscaped(dst []byte, c byte) []byte {
+	const hex = "0123456789ABCDEF"
+	return append(dst, '%', hex[c>>4], hex[c&15])
+}
+
+// appendHeaderValue encodes a value as the HTTP binding of CloudEvents asks for
+// (section 3.1.3.2): printable ASCII stays, but for space, quote and percent. So no
+// payload can add a header.
+func appendHeaderValue(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c > ' ' && c < 0x7f && c != '"' && c != '%' {
+			dst = append(dst, c)
+		} else {
+			dst = appendEscaped(dst, c)
+		}
+	}
+	return dst
 }

@@ -27,14 +27,16 @@ type transport struct {
 	dialer net.Dialer
 	conn   net.Conn // nil when there is none
 	raw    net.Conn // conn without TLS
+	idle   idleCheck
 	br     *bufio.Reader
-	bw     *bufio.Writer
 }
+
+// message is a request: its head, and what of its body is not in there.
+type message struct{ head, body []byte }
 
 func newTransport(t *target) *transport {
 	return &transport{
-		target: t, dialer: net.Dialer{Timeout: dialTimeout},
-		br: bufio.NewReaderSize(nil, bufferSize), bw: bufio.NewWriterSize(nil, bufferSize),
+		target: t, dialer: net.Dialer{Timeout: dialTimeout}, br: bufio.NewReaderSize(nil, bufferSize),
 	}
 }
 
@@ -54,22 +56,27 @@ func (e noAnswerError) Unwrap() error { return e.error }
 // answer came back on such a connection, the request is sent once more on a new one.
 // If the application cannot be reached then, that is not a refused connection: the
 // request may have been what ended it, so it counts as an attempt.
-func (t *transport) post(ctx context.Context, lease Lease, until time.Time, req *fasthttp.Request, resp *fasthttp.Response) error {
+func (t *transport) post(ctx context.Context, lease Lease, until time.Time, m message, resp *fasthttp.Response) error {
 	reused := t.usable()
 	if !reused {
 		if err := t.dial(ctx, until); err != nil {
 			return err
 		}
 	}
-	err := t.roundTrip(lease, req, resp)
-	var silent noAnswerError
-	if !reused || !errors.As(err, &silent) || isTimeout(err) {
+	err := t.roundTrip(lease, m, resp)
+	if err == nil || !reused || !isSilent(err) {
 		return err
 	}
 	if t.dial(ctx, until) != nil {
 		return err
 	}
-	return t.roundTrip(lease, req, resp)
+	return t.roundTrip(lease, m, resp)
+}
+
+// isSilent says whether a connection ended without a byte of an answer.
+func isSilent(err error) bool {
+	var silent noAnswerError
+	return errors.As(err, &silent) && !isTimeout(err)
 }
 
 // usable says whether the kept connection can carry a request. A byte, or an end,
@@ -78,7 +85,7 @@ func (t *transport) usable() bool {
 	if t.conn == nil {
 		return false
 	}
-	if t.br.Buffered() > 0 || readable(t.raw) {
+	if t.br.Buffered() > 0 || t.idle.readable() {
 		t.close()
 		return false
 	}
@@ -104,8 +111,8 @@ func (t *transport) dial(ctx context.Context, until time.Time) error {
 		}
 		t.conn = tc
 	}
+	t.idle.watch(raw)
 	t.br.Reset(t.conn)
-	t.bw.Reset(t.conn)
 	return nil
 }
 
@@ -117,12 +124,12 @@ func dialFailed(ctx context.Context, err error) error {
 	return dialError{err}
 }
 
-func (t *transport) roundTrip(lease Lease, req *fasthttp.Request, resp *fasthttp.Response) error {
+func (t *transport) roundTrip(lease Lease, m message, resp *fasthttp.Response) error {
 	if err := lease.Attach(t.conn); err != nil {
 		t.close()
 		return stoppedError{err}
 	}
-	err := t.exchange(req, resp)
+	err := t.exchange(m, resp)
 	if cut := lease.Detach(); cut != nil && err != nil {
 		err = stoppedError{cut}
 	}
@@ -135,11 +142,8 @@ func (t *transport) roundTrip(lease Lease, req *fasthttp.Request, resp *fasthttp
 	return err
 }
 
-func (t *transport) exchange(req *fasthttp.Request, resp *fasthttp.Response) error {
-	err := req.Write(t.bw)
-	if err == nil {
-		err = t.bw.Flush()
-	}
+func (t *transport) exchange(m message, resp *fasthttp.Response) error {
+	err := t.write(m)
 	// A server may answer, say with 413, without reading everything: look for its
 	// answer even when writing failed.
 	if _, perr := t.br.Peek(1); perr != nil {
@@ -153,6 +157,15 @@ func (t *transport) exchange(req *fasthttp.Request, resp *fasthttp.Response) err
 		resp.SetConnectionClose() // half a request went out on it
 	}
 	return rerr
+}
+
+func (t *transport) write(m message) error {
+	if len(m.body) == 0 {
+		_, err := t.conn.Write(m.head)
+		return err
+	}
+	_, err := (&net.Buffers{m.head, m.body}).WriteTo(t.conn)
+	return err
 }
 
 func (t *transport) close() {

@@ -1,29 +1,13 @@
 // Package webhook delivers tasks by HTTP POST: the request with its headers and
-// signature, one kept connection to each worker, and the answer taken apart. It knows
+// signatures, one kept connection to each worker, and the answer taken apart. It knows
 // nothing of where tasks come from, nor of what becomes of them.
 package webhook
 
 import (
-	"context"
 	"net"
 	"strconv"
 	"time"
-	"unsafe"
-
-	"github.com/valyala/fasthttp"
 )
-
-// Config is an HTTP endpoint of the application.
-type Config struct {
-	// URL is http:// or https://. "{type}" in its path takes the task's "type"
-	// field, percent-encoded.
-	URL string `yaml:"url"`
-	// Timeout bounds one delivery, connection included.
-	Timeout time.Duration `yaml:"timeout"`
-	// Secret signs deliveries as Standard Webhooks says, when set: "whsec_" and
-	// base64, or the raw bytes.
-	Secret string `yaml:"secret" secret:"true"`
-}
 
 // Request is one delivery of a task.
 type Request struct {
@@ -35,6 +19,10 @@ type Request struct {
 	Attempt int
 	// Reason says why the task is delivered now: first, retry or crash.
 	Reason string
+	// First is when the task was first seen; zero: unknown.
+	First time.Time
+	// Token lets the application acknowledge the task later; empty: there is none.
+	Token string
 }
 
 // Lease is the right to deliver one task, which may end while a POST runs. Its owner
@@ -55,105 +43,67 @@ const defaultType = "pillion.task"
 
 // Endpoint is one webhook as it is configured. It is safe for concurrent use.
 type Endpoint struct {
-	cfg         Config
-	queue       string
-	maxAttempts int
-	target      *target
-	secret      []byte
+	timeout  time.Duration
+	accepted time.Duration
+	target   *target
+	ready    *target // nil: readiness is not asked for
+	mapping  *mapping
+	secrets  [][]byte
+	fixed    []byte // the lines of the head that each delivery has
 }
 
 // New makes the endpoint of a queue, whose name and number of attempts are sent with
 // each delivery. An error names the setting, without a secret.
-func New(cfg Config, queue string, maxAttempts int) (*Endpoint, error) {
-	t, err := newTarget(cfg.URL)
+func New(cfg Config, task Task, queue string, maxAttempts int) (*Endpoint, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	e := &Endpoint{timeout: cfg.Timeout, accepted: cfg.AcceptedLease}
+	var err error
+	if e.target, err = newTarget("webhook.url", cfg.URL); err != nil {
+		return nil, err
+	}
+	if e.ready, err = newReadyTarget(e.target, cfg.Ready); err != nil {
+		return nil, err
+	}
+	if e.mapping, err = newMapping(task); err != nil {
+		return nil, err
+	}
+	if e.secrets, err = cfg.secrets(); err != nil {
+		return nil, err
+	}
+	extra, err := cfg.headerBlock()
 	if err != nil {
 		return nil, err
 	}
-	secret, err := newSecret(cfg.Secret)
-	if err != nil {
-		return nil, err
-	}
-	return &Endpoint{cfg: cfg, queue: queue, maxAttempts: maxAttempts, target: t, secret: secret}, nil
+	e.fixed = append(e.fixedLines(cfg, queue, maxAttempts), extra...)
+	return e, nil
 }
 
-// Sender makes the deliveries of one worker, one after the other, on a connection of
-// its own. It is not safe for concurrent use.
-type Sender struct {
-	end    *Endpoint
-	signer *signer // nil: deliveries are not signed
-	conn   *transport
-	req    fasthttp.Request
-	resp   fasthttp.Response
-	uri    []byte
+// AsksReady says whether there is something to ask whether the application is ready.
+func (e *Endpoint) AsksReady() bool { return e.ready != nil }
+
+func (e *Endpoint) fixedLines(cfg Config, queue string, maxAttempts int) []byte {
+	kind := cfg.ContentType
+	if kind == "" {
+		kind = DefaultContentType
+	}
+	b := appendLine(nil, "Host", e.target.host)
+	b = appendLine(b, "User-Agent", userAgent)
+	b = appendLine(b, "Content-Type", kind)
+	b = appendLine(b, "ce-specversion", "1.0")
+	b = appendLine(b, "ce-source", string(appendUnreserved([]byte("/pillion/"), queue)))
+	b = appendLine(b, "Pillion-Queue", string(appendHeaderValue(nil, queue)))
+	return appendLine(b, "Pillion-Max-Attempts", strconv.Itoa(maxAttempts))
 }
 
-// Sender makes a sender, which connects when it is first used.
-func (e *Endpoint) Sender() *Sender {
-	s := &Sender{end: e, conn: newTransport(e.target)}
-	if len(e.secret) > 0 {
-		s.signer = newSigner(e.secret)
-	}
-	h := &s.req.Header
-	h.DisableNormalizing()
-	h.SetMethod(fasthttp.MethodPost)
-	h.SetHost(e.target.host)
-	h.SetUserAgent("pillion")
-	h.SetContentType("application/json")
-	h.Set("ce-specversion", "1.0")
-	h.Set("ce-source", string(appendUnreserved([]byte("/pillion/"), e.queue)))
-	h.Set("Pillion-Queue", headerValue(e.queue))
-	h.Set("Pillion-Max-Attempts", strconv.Itoa(e.maxAttempts))
-	return s
+const userAgent = "pillion"
+
+// appendLine writes a header whose value needs no encoding.
+func appendLine(dst []byte, name, value string) []byte {
+	dst = append(append(dst, name...), ": "...)
+	return append(append(dst, value...), "\r\n"...)
 }
 
-// Close closes the connection, if there is one. The sender may be used again.
-func (s *Sender) Close() { s.conn.close() }
-
-// Send makes one delivery. When ctx is cancelled a dial ends; a POST under way ends
-// only by its lease.
-func (s *Sender) Send(ctx context.Context, lease Lease, r *Request) Answer {
-	now := time.Now()
-	until, err := lease.Begin(now.Add(s.end.cfg.Timeout))
-	if err != nil {
-		return failed(stoppedError{err})
-	}
-	if err := s.prepare(r, now); err != nil {
-		return failed(err)
-	}
-	s.resp.Reset()
-	err = s.conn.post(ctx, lease, until, &s.req, &s.resp)
-	s.req.SetBodyRaw(nil) // a payload must not stay in memory with an idle worker
-	if err != nil {
-		return failed(err)
-	}
-	return s.read(time.Now())
-}
-
-// prepare fills in what differs from task to task. It fails when the URL needs a type
-// that the payload does not give.
-func (s *Sender) prepare(r *Request, now time.Time) error {
-	typ, typed := taskType(r.Payload)
-	var ok bool
-	if s.uri, ok = s.end.target.uri(s.uri[:0], typ); !ok {
-		return errBadType
-	}
-	if !typed || typ == "" {
-		typ = defaultType
-	}
-	// The request only reads the body, so it may share the string's bytes.
-	body := unsafe.Slice(unsafe.StringData(r.Payload), len(r.Payload))
-	h := &s.req.Header
-	h.SetRequestURIBytes(s.uri)
-	h.Set("webhook-id", r.ID)
-	h.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
-	if s.signer != nil {
-		h.SetBytesV("webhook-signature", s.signer.sign(r.ID, now.Unix(), body))
-	}
-	h.Set("ce-id", r.ID)
-	h.Set("ce-type", headerValue(typ))
-	h.Set("Idempotency-Key", r.ID)
-	h.Set("Pillion-Attempt", strconv.Itoa(r.Attempt))
-	h.Set("Pillion-Reason", r.Reason)
-	s.req.SetBodyRaw(body)
-	return nil
-}
+// millis is RFC 3339 with milliseconds.
+const millis = "2006-01-02T15:04:05.000Z07:00"
