@@ -38,8 +38,8 @@ type queue struct {
 	slots  *slots
 	flight *flight
 	stats  counters
+	watch  watchState // of the watcher and the claimer
 	times  distributions
-	stream streamWatch // of the watcher and the claimer
 	// redisErr is the last error that Redis replied with; nil when calls succeed.
 	redisErr atomic.Pointer[string]
 
