@@ -256,6 +256,7 @@ func (q *queues) deadExport(w http.ResponseWriter, r *http.Request) {
 		_ = c.SetWriteDeadline(time.Now().Add(exportIdle)) // instead of one for the whole
 		return out.Encode(d)
 	})
+	_ = c.SetWriteDeadline(time.Now().Add(exportIdle)) // a filter may have looked for longer
 	switch {
 	case err != nil && sent == 0:
 		q.answer(w, err, nil)

@@ -268,3 +268,15 @@ func TestHolder(t *testing.T) {
 		}
 	}
 }
+
+// Who knows the id of a task, which logs show, must not know the token of its lease.
+func TestTokensDoNotFollowFromIDs(t *testing.T) {
+	r := newRig(t)
+	a := r.store("a", List, "l", time.Minute)
+	b := New(a.Options)
+	r.do("RPUSH", "l", "1", "2")
+	one, two := mustClaim(t, a, 1, 1).Tasks[0], mustClaim(t, b, 1, 1).Tasks[0]
+	if one.Token() == two.Token() || strings.Contains(one.Token(), a.Nonce[:8]) || !strings.Contains(one.ID, a.Nonce) {
+		t.Errorf("task %s has the token %s, task %s the token %s", one.ID, one.Token(), two.ID, two.Token())
+	}
+}

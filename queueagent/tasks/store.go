@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -70,7 +72,11 @@ type Store struct {
 
 // New makes a store. Redis need not be up.
 func New(o Options) *Store {
-	owner := o.Agent + ":" + o.Nonce[:16]
+	// The token of a lease proves to the admin API that a task is the caller's. So it has
+	// nothing of the nonce, which is in every task's id.
+	var epoch [8]byte
+	_, _ = rand.Read(epoch[:]) // never fails
+	owner := o.Agent + ":" + hex.EncodeToString(epoch[:])
 	return &Store{Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner}
 }
 
