@@ -52,7 +52,7 @@ type QueueCounts struct {
 type QueueConfig struct {
 	Kind        string `json:"kind"`
 	Key         string `json:"key"`
-	Webhook     string `json:"webhook"`
+	Webhook     string `json:"webhook,omitempty"` // only to those who may change things
 	Concurrency int    `json:"concurrency"`
 	FIFO        bool   `json:"fifo"`
 	Rate        string `json:"rate,omitempty"`
@@ -131,11 +131,22 @@ func noQueue(w http.ResponseWriter, name string) {
 }
 
 func (q *queues) list(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]any{"queues": q.Queues.Queues(r.Context())})
+	writeJSON(w, http.StatusOK, map[string]any{"queues": q.shown(r)})
+}
+
+// shown gives what a caller may see: a webhook's path may be as good as a password.
+func (q *queues) shown(r *http.Request) []Queue {
+	list, allowed := q.Queues.Queues(r.Context()), q.s.allowed(r)
+	for i := range list {
+		if !allowed {
+			list[i].Config.Webhook = ""
+		}
+	}
+	return list
 }
 
 func (q *queues) show(w http.ResponseWriter, r *http.Request) {
-	for _, one := range q.Queues.Queues(r.Context()) {
+	for _, one := range q.shown(r) {
 		if one.Name == r.PathValue("queue") {
 			writeJSON(w, http.StatusOK, one)
 			return

@@ -29,7 +29,7 @@ func (d *desk) note(format string, args ...any) error {
 
 func (d *desk) HasQueue(name string) bool { return name == "tasks" }
 func (d *desk) Queues(context.Context) []admin.Queue {
-	return []admin.Queue{{Name: "tasks", Depth: &admin.QueueDepth{Dead: 7}}}
+	return []admin.Queue{{Name: "tasks", Depth: &admin.QueueDepth{Dead: 7}, Config: admin.QueueConfig{Webhook: "http://h/s3cret"}}}
 }
 func (d *desk) Pause(_ context.Context, q string) error  { return d.note("pause %s", q) }
 func (d *desk) Resume(_ context.Context, q string) error { return d.note("resume %s", q) }
@@ -125,7 +125,9 @@ func TestQueues(t *testing.T) {
 		want, call                 string
 	}{
 		{"GET", "/queues", "", "", 200, `"dead":7`, ""},
+		{"GET", "/queues", "", auth, 200, "s3cret", ""},
 		{"GET", "/queues/tasks", "", "", 200, `"name":"tasks"`, ""},
+		{"GET", "/queues/tasks", "", auth, 200, "s3cret", ""},
 		{"GET", "/queues/other", "", "", 404, "no queue", ""},
 		{"POST", "/queues/tasks/pause", "", auth, 200, `"paused":true`, "pause tasks"},
 		{"POST", "/queues/tasks/resume", "", auth, 200, `"paused":false`, "resume tasks"},
@@ -195,6 +197,9 @@ func TestQueues(t *testing.T) {
 			header = []string{name, value}
 		}
 		status, body := call(t, c.method, base+c.path, c.body, header...)
+		if c.header == "" && strings.Contains(body, "s3cret") {
+			t.Errorf("%s shows a webhook's path to anybody: %s", c.path, body)
+		}
 		if status != c.status || !strings.Contains(body, c.want) || d.last != c.call {
 			t.Errorf("%s %s %.60s: %d %s, call %q: want %d with %q, call %q", c.method, c.path, c.body, status, body, d.last, c.status, c.want, c.call)
 		}
