@@ -18,6 +18,8 @@ const (
 	maxTaskID = 256
 	// maxAfter bounds how far the end of a lease, or a retry, may be ahead.
 	maxAfter = 30 * 24 * time.Hour
+	// maxLarge bounds the calls about dead letters that are answered at the same time.
+	maxLarge = 8
 	// maxDetail bounds what is kept with a dead letter.
 	maxDetail = 1024
 	// leaseTokenHeader proves that a task is the caller's: it came with its delivery.
@@ -95,24 +97,39 @@ func (s *Server) handleQueues(mux *http.ServeMux) {
 	if s.deps.Queues == nil {
 		return
 	}
-	q := &queues{s.deps.Queues, s}
+	q := &queues{s.deps.Queues, s, make(chan struct{}, maxLarge)}
 	mux.HandleFunc("GET /queues", q.list)
 	mux.HandleFunc("GET /queues/{queue}", q.show)
 	mux.Handle("POST /queues/{queue}/pause", s.guarded(q.known(q.pause)))
 	mux.Handle("POST /queues/{queue}/resume", s.guarded(q.known(q.resume)))
 	mux.HandleFunc("POST /queues/{queue}/tasks/{id}/{action}", q.known(q.resolve))
-	mux.Handle("GET /queues/{queue}/dead", s.guarded(q.known(q.deadList)))
-	mux.Handle("GET /queues/{queue}/dead/{entry}", s.guarded(q.known(q.deadShow)))
-	mux.Handle("GET /queues/{queue}/dead/export", s.guarded(q.known(q.deadExport)))
-	mux.Handle("POST /queues/{queue}/dead/replay", s.guarded(q.known(q.deadReplay)))
+	mux.Handle("GET /queues/{queue}/dead", s.guarded(q.known(q.large(q.deadList))))
+	mux.Handle("GET /queues/{queue}/dead/{entry}", s.guarded(q.known(q.large(q.deadShow))))
+	mux.Handle("GET /queues/{queue}/dead/export", s.guarded(q.known(q.large(q.deadExport))))
+	mux.Handle("POST /queues/{queue}/dead/replay", s.guarded(q.known(q.large(q.deadReplay))))
 	mux.Handle("DELETE /queues/{queue}/dead/{entry}", s.guarded(q.known(q.deadDelete)))
-	mux.Handle("DELETE /queues/{queue}/dead", s.guarded(q.known(q.deadDeleteMany)))
+	mux.Handle("DELETE /queues/{queue}/dead", s.guarded(q.known(q.large(q.deadDeleteMany))))
 }
 
 // queues answers calls about queues.
 type queues struct {
 	Queues
-	s *Server
+	s     *Server
+	slots chan struct{} // one element for each call about dead letters
+}
+
+// large bounds the calls that hold payloads in memory, or change many dead letters.
+func (q *queues) large(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case q.slots <- struct{}{}:
+			defer func() { <-q.slots }()
+			next(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			writeProblem(w, http.StatusServiceUnavailable, "Too many calls about dead letters are being answered. Try again.")
+		}
+	}
 }
 
 // known answers 404 for a queue that is not there.

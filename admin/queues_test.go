@@ -15,11 +15,51 @@ import (
 	"github.com/pillion-proxy/pillion/admin"
 )
 
+// Of calls that hold payloads only so many are answered at once, and each gives its place
+// back, also when it is cut off.
+func TestCallsAboutDeadLettersAreBounded(t *testing.T) {
+	d := &desk{hold: make(chan struct{}), held: make(chan struct{})}
+	base := serveDesk(t, d)
+	get := func(path string) int {
+		req, _ := http.NewRequest("GET", base+"/queues/tasks/dead"+path, nil)
+		req.Header.Set("Authorization", "Bearer t0ken")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	const most = 8
+	codes := make(chan int, most)
+	for range most {
+		go func() { codes <- get("/export?id=hold") }()
+		<-d.held
+	}
+	if code := get("/export"); code != http.StatusServiceUnavailable {
+		t.Errorf("one too many: %d", code)
+	}
+	close(d.hold)
+	for range most {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("one that was held: %d", code)
+		}
+	}
+	for range 2 * most {
+		get("/export?reason=late") // is cut off
+	}
+	if code := get("/export"); code != http.StatusOK {
+		t.Errorf("afterwards: %d", code)
+	}
+}
+
 // desk is Queues with one queue, "tasks"; it notes what it is asked.
 type desk struct {
 	last  string
 	fail  error
 	swept admin.Swept
+	// held is told of each export of the task "hold", which waits for hold.
+	hold, held chan struct{}
 }
 
 func (d *desk) note(format string, args ...any) error {
@@ -73,6 +113,11 @@ func (d *desk) DeadLetter(_ context.Context, q, entry string) (admin.DeadLetter,
 }
 
 func (d *desk) EachDead(_ context.Context, q string, f admin.DeadFilter, visit func(admin.DeadLetter) error) error {
+	if f.ID == "hold" {
+		d.held <- struct{}{}
+		<-d.hold
+		return nil
+	}
 	for i := range 3 {
 		if i == 2 && f.Reason == "late" {
 			return errors.New("redis went away")
