@@ -36,7 +36,7 @@ func newDeadFlags(cmd *cobra.Command) deadFlags {
 	for name, help := range map[string]string{
 		"reason":   "only those given up for this reason, such as max_attempts or poison",
 		"id":       "only the task of this id",
-		"type":     `only those whose JSON field "type" is this`,
+		"type":     `only tasks of this type`,
 		"contains": "only those with this text in their payload or detail",
 		"since":    "only those given up since then: RFC 3339, or how long ago, such as 24h",
 		"until":    "only those given up until then: likewise",

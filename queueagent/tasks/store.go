@@ -44,7 +44,10 @@ type Options struct {
 	Scripts *Scripts
 	// Prefix begins the name of every key, Queue is the queue's name in them.
 	Prefix, Queue string
-	Source        Source
+	// TypePath is the dotted path of a task's type in a JSON payload; "": "type". Only
+	// dead letters are told apart by it.
+	TypePath string
+	Source   Source
 	// Agent is the same after a restart, and no other's. Nonce is 32 hexadecimal digits, unique to
 	// this process and queue.
 	Agent, Nonce string
