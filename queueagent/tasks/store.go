@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,7 +44,10 @@ type Options struct {
 	Scripts *Scripts
 	// Prefix begins the name of every key, Queue is the queue's name in them.
 	Prefix, Queue string
-	Source        Source
+	// TypePath is the dotted path of a task's type in a JSON payload; "": "type". Only
+	// dead letters are told apart by it.
+	TypePath string
+	Source   Source
 	// Agent is the same after a restart, and no other's. Nonce is 32 hexadecimal digits, unique to
 	// this process and queue.
 	Agent, Nonce string
@@ -70,7 +75,11 @@ type Store struct {
 
 // New makes a store. Redis need not be up.
 func New(o Options) *Store {
-	owner := o.Agent + ":" + o.Nonce[:16]
+	// The token of a lease proves to the admin API that a task is the caller's. So it has
+	// nothing of the nonce, which is in every task's id.
+	var epoch [8]byte
+	_, _ = rand.Read(epoch[:]) // never fails
+	owner := o.Agent + ":" + hex.EncodeToString(epoch[:])
 	return &Store{Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner}
 }
 
