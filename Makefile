@@ -16,7 +16,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers frameworks producers bench demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,8 +59,20 @@ frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and 
 producers: test-deps ## Put tasks into Redis with Celery, Sidekiq and redis-py, and look at what the program delivers.
 	$(GO) test ./producers -v -count=1 -timeout 15m
 
-bench: ## Run the Go benchmarks of every package.
+microbench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
+
+bench: bench-deps ## Measure pillion beside other programs that do the same. BENCH="--rounds 3 --out FILE".
+	cd bench && $(GO) run . all $(BENCH)
+
+bench-queue: bench-deps ## Measure the queue agent beside asynq and BullMQ. BENCH as above.
+	cd bench && for s in queue-drain queue-idle queue-delay; do $(GO) run . $$s $(BENCH) || exit 1; done
+
+bench-deps: ## Install the programs that `make bench` measures, where they are absent.
+	./bench/install-deps
+
+bench-test: ## Run the tests of the load suite, which is a module of its own.
+	cd bench && $(GO) vet ./... && $(GO) test -race ./...
 
 demo: ## Run the demo: pillion, a small application and a Redis, all on this machine.
 	$(GO) run ./cmd/pillion demo

@@ -1,6 +1,7 @@
 package queueagent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,6 +23,7 @@ const childEnv = "QUEUEAGENT_TEST_CHILD"
 
 type childConfig struct {
 	Addr     string
+	Agent    string // "": the-agent
 	Tracking bool
 	Queues   []Config
 }
@@ -44,7 +46,7 @@ func runChild(conf string) error {
 	if err != nil {
 		return err
 	}
-	a, err := New(c.Queues, f, "t:", "the-agent", zerolog.New(os.Stderr).Level(zerolog.ErrorLevel))
+	a, err := New(c.Queues, f, "t:", cmp.Or(c.Agent, "the-agent"), zerolog.New(os.Stderr).Level(zerolog.ErrorLevel))
 	if err != nil {
 		return err
 	}
@@ -53,6 +55,13 @@ func runChild(conf string) error {
 
 // child starts an agent process; the function that it gives kills it with SIGKILL.
 func child(t *testing.T, c childConfig) (kill func()) {
+	t.Helper()
+	_, kill = childProcess(t, c)
+	return kill
+}
+
+// childProcess is child, and gives the process too.
+func childProcess(t *testing.T, c childConfig) (p *os.Process, kill func()) {
 	t.Helper()
 	conf, err := json.Marshal(c)
 	if err != nil {
@@ -69,7 +78,7 @@ func child(t *testing.T, c childConfig) (kill func()) {
 		_ = cmd.Wait()
 	})
 	t.Cleanup(kill)
-	return kill
+	return cmd.Process, kill
 }
 
 // tally counts deliveries by payload.

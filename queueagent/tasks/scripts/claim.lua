@@ -8,7 +8,7 @@
 -- KEYS[6] control: hash with "paused", "tat" (rate limit: the theoretical arrival time of
 --         the next task, in us) and "taken" (tasks taken from the source so far)
 -- ARGV[1] "left" or "right" (the end of a list), "delay" or "stream"
--- ARGV[2] prefix of the ids of fresh tasks, unique to this claim
+-- ARGV[2] prefix of the ids of fresh tasks, unique to this claim; see take_fresh
 -- ARGV[3] lease token
 -- ARGV[4] most tasks to take, at most 1000
 -- ARGV[5] lease in ms
@@ -113,9 +113,13 @@ local function take(id, envelope)
   bytes = bytes + #envelope
 end
 
+-- The time is in the id for a claim that is repeated after KEYS[5] has expired, by an
+-- agent that was cut off for so long: it takes new tasks then, and under the old ids it
+-- would write them over the old ones, which others may have now. The number has zeros in
+-- front, so that tasks of one batch stay in order in the retry set too.
 local function take_fresh(payload, since)
   taken = taken + 1
-  local id = ARGV[2] .. '-' .. taken
+  local id = string.format('%s-%.0f-%04d', ARGV[2], now, taken)
   local envelope = 'f 0 0 ' .. since .. '\n' .. payload
   fresh[#fresh + 1] = id
   fresh[#fresh + 1] = envelope

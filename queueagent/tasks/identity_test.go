@@ -1,0 +1,94 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// An agent that was cut off from Redis for longer than its last claim is remembered
+// repeats the claim. Meanwhile others have its tasks: what it gets now are new tasks,
+// which must not be written over those.
+func TestAClaimRepeatedTooLateLosesNothing(t *testing.T) {
+	for _, kind := range []Kind{List, Delay, Stream} {
+		t.Run(string(kind), func(t *testing.T) {
+			r := newRig(t)
+			s := r.store("a", kind, "src", time.Minute)
+			add := func(n int) {
+				p := strconv.Itoa(n)
+				switch kind {
+				case List:
+					r.do("RPUSH", "src", p)
+				case Delay:
+					r.do("ZADD", "src", "0", p)
+				case Stream:
+					r.do("XADD", "src", "*", "n", p)
+				}
+			}
+			for i := range 3 {
+				add(i)
+			}
+			lost := mustClaim(t, s, 7, 3) // its reply never arrived
+			r.do("DEL", s.Keys.Claim)     // it expires after the lease and 20 s
+			if got, err := s.Reap(context.Background(), members(lost.Tasks)); err != nil || got.Requeued != 3 {
+				t.Fatal(got, err)
+			}
+			r.do("ZADD", s.Keys.Retry, "XX", "99999999999999", lost.Tasks[0].ID, "99999999999999", lost.Tasks[1].ID, "99999999999999", lost.Tasks[2].ID)
+			for i := range 3 {
+				add(3 + i)
+			}
+			claimed := r.ms()
+			eventually(t, "the time is another", func() bool { return r.ms() > claimed })
+			again := mustClaim(t, s, 7, 3)
+			for _, task := range again.Tasks {
+				if slices.ContainsFunc(lost.Tasks, func(l Task) bool { return l.ID == task.ID }) {
+					t.Errorf("task %q got the id of another", task.Payload)
+				}
+			}
+			if n := r.int("HLEN", s.Keys.Records); n != 6 {
+				t.Errorf("%d records: want all 6 tasks", n)
+			}
+		})
+	}
+}
+
+// A batch that comes back from an agent that died is due in the order in which it was
+// claimed, also beyond its tenth task.
+func TestABatchComesBackInItsOrder(t *testing.T) {
+	r := newRig(t)
+	s := r.store("a", List, "l", time.Minute)
+	var want []string
+	for i := range 120 {
+		p := fmt.Sprint(i)
+		want = append(want, p)
+		r.do("RPUSH", "l", p)
+	}
+	got := mustClaim(t, s, 1, 120)
+	for len(got.Tasks) > 0 {
+		n := min(len(got.Tasks), MaxReap)
+		if _, err := s.Reap(context.Background(), members(got.Tasks[:n])); err != nil {
+			t.Fatal(err)
+		}
+		got.Tasks = got.Tasks[n:]
+	}
+	var back []string
+	for _, task := range mustClaim(t, s, 2, 120).Tasks {
+		back = append(back, task.Payload)
+	}
+	if !slices.Equal(back, want) {
+		t.Errorf("came back as %q", back)
+	}
+}
+
+// ms gives the clock of Redis.
+func (r *rig) ms() int64 {
+	r.tb.Helper()
+	now, err := r.do("TIME").AsIntSlice()
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return now[0]*1000 + now[1]/1000
+}
