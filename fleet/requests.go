@@ -18,6 +18,9 @@ import (
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
 
+// slowFetch is how long the application takes for a slow page.
+const slowFetch = 500 * time.Millisecond
+
 // quiet is for how long no command but PING has run when a request counts as over: some
 // of them are sent after its answer.
 const quiet = 100 * time.Millisecond
@@ -48,6 +51,7 @@ type requestCase struct {
 	name string
 	site int
 	path string
+	both bool     // from both pillions at once
 	do   []string // a command of the application, in place of a request
 	what func(context.Context, *pillion.Pillion) error
 }
@@ -65,6 +69,7 @@ func requestCases() []requestCase {
 		{name: "the page from A after the purge: fetched and stored", path: "/product/1"},
 		{name: "the page from B after that: in Redis", site: 1, path: "/product/1"},
 		{name: "purge of a page, by pillion A", what: purgePage},
+		{name: fmt.Sprintf("page that the application takes %v for, from A and B at once", slowFetch), path: "/slow/1", both: true},
 		{name: "response that may not be stored, on a rule with cache", path: "/never/1"},
 		{name: "the same once more", path: "/never/1"},
 		{name: "request on a rule with cache: off", path: "/off/1"},
@@ -84,6 +89,10 @@ func (c requestCase) run(ctx context.Context, r *rig, two *sites, t *table) erro
 			}
 		case c.what != nil:
 			if err := c.what(ctx, two.pillions[c.site]); err != nil {
+				return err
+			}
+		case c.both:
+			if err := times(len(two.pillions), func(i int) error { return two.get(i, c.path) }); err != nil {
 				return err
 			}
 		default:
@@ -169,8 +178,11 @@ func (s *sites) start(redis string) error {
 }
 
 func application(ctx *fasthttp.RequestCtx) {
-	if strings.HasPrefix(string(ctx.Path()), "/never/") {
+	switch path := string(ctx.Path()); {
+	case strings.HasPrefix(path, "/never/"):
 		ctx.Response.Header.Set("Cache-Control", "no-store")
+	case strings.HasPrefix(path, "/slow/"):
+		time.Sleep(slowFetch)
 	}
 	ctx.SetContentType("text/plain")
 	fmt.Fprint(ctx, "hello")
@@ -190,11 +202,12 @@ func siteConfig(redis string) pillion.Config {
 	cfg.Rules = []proxy.Rule{
 		rule("page", "/page/{id}", sessioncheck.ModeNone), rule("product", "/product/{id}", sessioncheck.ModeNone),
 		rule("never", "/never/{id}", sessioncheck.ModeNone), rule("off", "/off/{id}", sessioncheck.ModeNone),
+		rule("slow", "/slow/{id}", sessioncheck.ModeNone),
 		rule("private", "/**", sessioncheck.ModeRequired),
 	}
 	cfg.Rules[1].Cache.Tags = []string{"product:{id}"}
 	cfg.Rules[3].Cache = cache.Policy{Mode: cache.ModeOff}
-	cfg.Rules[4].Cache = cache.Policy{Mode: cache.ModeOff}
+	cfg.Rules[5].Cache = cache.Policy{Mode: cache.ModeOff}
 	for _, kind := range kinds() {
 		q := queue(kind, "http://127.0.0.1:1/")
 		q.Name = kind
