@@ -255,3 +255,17 @@ func TestWindowStoppedForLongerThanALease(t *testing.T) {
 		w.wantDeadLetters(0)
 	})
 }
+
+// A process that stood still must not take its own late dial for an application that
+// is away.
+func TestNoPostBeginsAfterTheLease(t *testing.T) {
+	now := time.Now()
+	d := &delivery{margin: time.Second, leaseUntil: now.Add(500 * time.Millisecond)}
+	if _, err := d.Begin(now.Add(time.Minute)); err != errLeaseOver {
+		t.Errorf("Begin gives %v: want errLeaseOver", err)
+	}
+	d.renewed(now.Add(time.Minute))
+	if until, err := d.Begin(now.Add(time.Hour)); err != nil || !until.Equal(now.Add(59*time.Second)) {
+		t.Errorf("Begin gives %s, %v: want the lease less its margin", until, err)
+	}
+}

@@ -71,7 +71,10 @@ type Store struct {
 // New makes a store. Redis need not be up.
 func New(o Options) *Store {
 	owner := o.Agent + ":" + o.Nonce[:16]
-	return &Store{Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner}
+	return &Store{
+		Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner,
+		clock: clock{base: time.Now()},
+	}
 }
 
 // Claimed is the reply to a claim.

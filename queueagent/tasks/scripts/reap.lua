@@ -10,15 +10,15 @@
 -- ARGV[3] failed attempts at which a task goes to the dead letters
 -- ARGV[4..] lease members to take, expired or not; none: the expired ones
 --
--- Returns {now in ms (0 when there is neither lease nor retry), leases taken, tasks due
--- again, tasks moved to the dead letters, ms until the next lease expires or -1, ms until
--- the first retry is due or -1}.
+-- Returns {now in ms, leases taken, tasks due again, tasks moved to the dead letters, ms
+-- until the next lease expires or -1, ms until the first retry is due or -1}. An idle
+-- agent has the clock of Redis from here: its timers must follow when that is set.
 
 local records, leases, retry, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-if #redis.call('ZRANGE', leases, 0, 0) == 0 and #redis.call('ZRANGE', retry, 0, 0) == 0 then
-  return {0, 0, 0, 0, -1, -1} -- an idle queue must cost little
-end
 local now, members = redis_ms(), {}
+if redis.call('EXISTS', leases, retry) == 0 then
+  return {now, 0, 0, 0, -1, -1} -- an idle queue must cost little
+end
 if #ARGV > 3 then
   for i = 4, #ARGV do
     members[#members + 1] = ARGV[i]
