@@ -18,7 +18,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale ledger ledger-backlog peers frameworks bench demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale ledger ledger-backlog peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ test: test-deps lint ## Install what the tests need, and run them all with the r
 	$(GO) test ./scale
 	$(GO) test -race -timeout 9m $(PKGS)
 
-test-deps: ## Install redis-server, the FastAPI example's packages the clients of `make peers` and the frameworks of `make frameworks` where they are absent.
+test-deps: ## Install redis-server, the FastAPI example's packages the clients of `make peers`, the frameworks of `make frameworks` and the clients of `make producers` where they are absent.
 	./.ci/install-deps
 
 lint: ## Check formatting and suspicious code.
@@ -64,8 +64,23 @@ peers: test-deps ## Run curl, wrk, Python, Node and Chromium against the program
 frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and FastAPI behind the program.
 	$(GO) test ./frameworks -v -count=1 -timeout 15m
 
-bench: ## Run the Go benchmarks of every package.
+producers: test-deps ## Put tasks into Redis with Celery, Sidekiq and redis-py, and look at what the program delivers.
+	$(GO) test ./producers -v -count=1 -timeout 15m
+
+microbench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
+
+bench: bench-deps ## Measure pillion beside other programs that do the same. BENCH="--rounds 3 --out FILE".
+	cd bench && $(GO) run . all $(BENCH)
+
+bench-queue: bench-deps ## Measure the queue agent beside asynq and BullMQ. BENCH as above.
+	cd bench && for s in queue-drain queue-idle queue-delay; do $(GO) run . $$s $(BENCH) || exit 1; done
+
+bench-deps: ## Install the programs that `make bench` measures, where they are absent.
+	./bench/install-deps
+
+bench-test: ## Run the tests of the load suite, which is a module of its own.
+	cd bench && $(GO) vet ./... && $(GO) test -race ./...
 
 demo: ## Run the demo: pillion, a small application and a Redis, all on this machine.
 	$(GO) run ./cmd/pillion demo

@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -82,10 +82,14 @@ func (x *exchange) takeFields() bool {
 // client gets, has no tasks.
 func (x *exchange) taskLines() (lines []string) {
 	f, h := x.h.tasks, &x.ctx.Response.Header
-	if f == nil || len(h.Peek(f.name)) == 0 {
+	if f == nil {
 		return nil
 	}
-	for _, value := range h.PeekAll(f.name) {
+	values := h.PeekAll(f.name)
+	if len(values) == 0 {
+		return nil
+	}
+	for _, value := range values {
 		lines = append(lines, string(value)) // copied: Redis may get it after the response has gone
 	}
 	h.Del(f.name)
@@ -97,6 +101,9 @@ func (x *exchange) taskLines() (lines []string) {
 func (x *exchange) addTasks(lines []string) bool {
 	queues := x.h.tasks.queues
 	tasks, err := parseTasks(lines)
+	if err != nil {
+		err = fmt.Errorf("%s %w", x.h.tasks.name, err)
+	}
 	for i := 0; err == nil && i < len(tasks); i++ {
 		err = queues.Check(tasks[i])
 	}
@@ -137,6 +144,3 @@ func (x *exchange) tasksFailed(status int, detail string, queued, all int, err e
 	}
 	x.problem(status, detail, extra)
 }
-
-// errTasks is what a field that cannot be understood is.
-var errTasks = errors.New("the field of tasks")

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -18,19 +19,19 @@ const maxTasks = 16
 func parseTasks(lines []string) ([]Task, error) {
 	list, err := httpsfv.UnmarshalList(lines)
 	if err != nil {
-		return nil, fmt.Errorf("%w is no structured field (RFC 9651): %w", errTasks, err)
+		return nil, fmt.Errorf("is no structured field (RFC 9651): %w", err)
 	}
-	if len(list) == 0 || len(list) > maxTasks {
-		return nil, fmt.Errorf("%w has %d tasks: write 1 to %d", errTasks, len(list), maxTasks)
+	if len(list) > maxTasks {
+		return nil, fmt.Errorf("has %d tasks: write at most %d", len(list), maxTasks)
 	}
 	tasks := make([]Task, len(list))
 	for i, member := range list {
 		item, ok := member.(httpsfv.Item)
 		if !ok {
-			return nil, fmt.Errorf("%w has a list within the list: write items such as emails;task=:base64:", errTasks)
+			return nil, errors.New("has a list within the list: write items such as emails;task=:base64:")
 		}
 		if tasks[i], err = taskOf(item); err != nil {
-			return nil, fmt.Errorf("%w, item %d, %w", errTasks, i+1, err)
+			return nil, fmt.Errorf("item %d %w", i+1, err)
 		}
 	}
 	return tasks, nil
@@ -43,7 +44,7 @@ func taskOf(item httpsfv.Item) (t Task, err error) {
 	case string:
 		t.Queue = queue
 	default:
-		return t, fmt.Errorf("does not begin with the name of a queue")
+		return t, errors.New("does not begin with the name of a queue")
 	}
 	given := false
 	for _, name := range item.Params.Names() {
@@ -69,7 +70,7 @@ func taskOf(item httpsfv.Item) (t Task, err error) {
 		}
 	}
 	if !given {
-		return t, fmt.Errorf("has no task: add task=:base64: or task=\"text\"")
+		return t, errors.New(`has no task: add task=:base64: or task="text"`)
 	}
 	return t, nil
 }

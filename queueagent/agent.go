@@ -135,7 +135,7 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 			FIFO: cfg.FIFO, Every: cfg.Rate.every(), Burst: cfg.Rate.burst(),
 			MaxAttempts: cfg.Retry.MaxAttempts, MaxAbandons: cfg.Retry.MaxAbandons,
 		}),
-		gate: newGate(hook.AsksReady()), alarm: newAlarm(), slots: newSlots(cfg.Concurrency), flight: newFlight(),
+		gate: newGate(hook.AsksReady()), alarm: newAlarm(), slots: newSlots(cfg.Concurrency), flight: newFlight(), times: newDistributions(),
 		stop: a.stopped, abort: a.aborted, giveUp: make(chan struct{}),
 		armed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		work: make(chan *delivery, cfg.Concurrency), outcomes: make(chan outcome, cfg.Concurrency),
@@ -210,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.stopWithGrace)()
 
 	var all sync.WaitGroup
+	all.Go(a.warnOfEviction)
 	left := make([]int, len(a.queues))
 	for i, q := range a.queues {
 		all.Go(func() { left[i] = q.run() })

@@ -78,7 +78,7 @@ func (q *queue) noteClaim(got tasks.Claimed) {
 		}
 	}
 	if got.LastID != "" {
-		q.stream.last.Store(&got.LastID)
+		q.watch.last.Store(&got.LastID)
 	}
 }
 

@@ -117,8 +117,9 @@ type Retry struct {
 	// Min and Max bound the delay before the next attempt.
 	Min time.Duration `yaml:"min"`
 	Max time.Duration `yaml:"max"`
-	// MaxAge is the age, since a task was first claimed, after which it is not tried
-	// again: it goes to the dead letters. 0: it may be of any age.
+	// MaxAge is the age after which a failed task is not tried again: it goes to the
+	// dead letters. It counts from when the task was due (delay) or added (stream), or
+	// first claimed (list). 0: it may be of any age.
 	MaxAge time.Duration `yaml:"max_age"`
 	// Status says what statuses mean: ack, retry, throttle or dead_letter, for keys
 	// such as 422, 4xx and 500-599, of which the most exact counts. For others, 2xx

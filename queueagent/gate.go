@@ -139,6 +139,13 @@ func (g *gate) throttle(until time.Time) {
 	}
 }
 
+// heldBack says whether the application has asked for a pause that is not over.
+func (g *gate) heldBack(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Before(g.throttled)
+}
+
 func (g *gate) isOpen() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -38,7 +38,8 @@ type queue struct {
 	slots  *slots
 	flight *flight
 	stats  counters
-	stream streamWatch // of the watcher and the claimer
+	watch  watchState // of the watcher and the claimer
+	times  distributions
 	// redisErr is the last error that Redis replied with; nil when calls succeed.
 	redisErr atomic.Pointer[string]
 

@@ -42,6 +42,7 @@ func (q *queue) more(batch *[]outcome) bool {
 
 // note counts and logs an outcome, and tells the gate.
 func (q *queue) note(o outcome) {
+	q.times.observe(o, q.store.Now())
 	if q.gate.report(o.d.gen, o.reach, time.Now()) {
 		if o.reach == reachNo {
 			q.log.Warn().Str("error", o.detail).Msg("the webhook cannot be reached: claiming stops, one task at a time probes")

@@ -3,6 +3,7 @@ package queueagent
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
@@ -44,6 +45,12 @@ type QueueStats struct {
 	Enqueued, Duplicates, EnqueueFailed uint64
 	// Paused: no agent claims, since somebody has stopped the queue.
 	Paused bool
+	// Lateness is how long after it could be delivered the first delivery of each task
+	// began, EndToEnd until its webhook had answered with a 2xx, in seconds by the
+	// clock of Redis. Attempts is how many deliveries each delivered task took.
+	Lateness, EndToEnd, Attempts Histogram
+	// HeldBack: the application has asked for a pause, and claiming has stopped.
+	HeldBack bool
 	// BreakerOpen: the webhook cannot be reached, and claiming has stopped.
 	BreakerOpen bool
 	// LastError is a word for what went wrong last, such as "timeout", "status_500",
@@ -59,7 +66,8 @@ func (q *queue) snapshot() QueueStats {
 		DeadLettered: q.stats.dead.Load(), Redelivered: q.stats.redelivered.Load(),
 		Throttled: q.stats.throttled.Load(), UnknownAcks: q.stats.unknownAcks.Load(),
 		Enqueued: q.stats.enqueued.Load(), Duplicates: q.stats.duplicates.Load(), EnqueueFailed: q.stats.enqueueFailed.Load(),
-		BreakerOpen: q.gate.isOpen(), Paused: q.stats.paused.Load(),
+		Lateness: q.times.lateness.snapshot(), EndToEnd: q.times.endToEnd.snapshot(), Attempts: q.times.attempts.snapshot(),
+		HeldBack: q.gate.heldBack(time.Now()), BreakerOpen: q.gate.isOpen(), Paused: q.stats.paused.Load(),
 	}
 	if kind := q.stats.lastError.Load(); kind != nil {
 		s.LastError = *kind

@@ -104,39 +104,48 @@ func (q *queue) awaitChange(changed <-chan struct{}, wait time.Duration) bool {
 	return false
 }
 
+// watchList looks once, and then only when Redis has told of a change.
 func (q *queue) watchList(changed <-chan struct{}) (done bool, err error) {
-	drainSignal(changed)
-	if done, err = q.lookList(); done || err != nil {
-		return done, err
+	if time.Now().After(q.watch.tracked) {
+		drainSignal(changed)
+		if done, err = q.lookList(); done || err != nil {
+			return done, err
+		}
+		q.watch.tracked = time.Now().Add(trackFor / 2)
 	}
 	if done = q.awaitChange(changed, maxBlock); done {
+		q.watch.tracked = time.Time{}
 		poke(q.wake)
 	}
 	return done, nil
 }
 
 func (q *queue) watchDelay(changed <-chan struct{}, tracked bool) error {
-	drainSignal(changed)
 	looked := time.Now()
-	if err := q.lookDelay(tracked); err != nil {
-		return err
+	if looked.After(q.watch.tracked) {
+		drainSignal(changed)
+		if err := q.lookDelay(tracked); err != nil {
+			return err
+		}
+		q.watch.tracked = looked.Add(trackFor / 2)
 	}
 	wait := maxBlock
 	if !tracked {
-		wait = delayPoll
+		wait, q.watch.tracked = delayPoll, time.Time{}
 	}
 	if q.awaitChange(changed, wait) {
+		q.watch.tracked = time.Time{}
 		q.sleep(lookPace - time.Since(looked))
 	}
 	return nil
 }
 
-// streamWatch is what is known of a stream.
-type streamWatch struct {
+// watchState is what the watcher knows of the source.
+type watchState struct {
 	// tracked is how long it holds that the key was read so that Redis tells of its next
 	// change, and none was told since. Of the watcher.
 	tracked time.Time
-	// last is the entry that the group was given last, as the last claim says.
+	// last is, of a stream, the entry that the group was given last, as the last claim says.
 	last atomic.Pointer[string]
 }
 
@@ -144,7 +153,7 @@ type streamWatch struct {
 // there is something to claim: so the claimer looks once more after Redis has been
 // asked to tell.
 func (q *queue) watchStream(changed <-chan struct{}) (done bool, err error) {
-	if time.Now().After(q.stream.tracked) {
+	if time.Now().After(q.watch.tracked) {
 		drainSignal(changed)
 		c, err := q.client()
 		if err != nil {
@@ -155,21 +164,21 @@ func (q *queue) watchStream(changed <-chan struct{}) (done bool, err error) {
 		if err := c.DoCache(ctx, c.B().Type().Key(q.store.Keys.Source).Cache(), trackFor).Error(); err != nil {
 			return false, err
 		}
-		q.stream.tracked = time.Now().Add(trackFor / 2)
+		q.watch.tracked = time.Now().Add(trackFor / 2)
 		poke(q.wake)
 		return true, nil
 	}
 	if !q.awaitChange(changed, maxBlock) {
 		return false, nil
 	}
-	q.stream.tracked = time.Time{}
+	q.watch.tracked = time.Time{}
 	poke(q.wake)
 	return true, nil
 }
 
 // blockStream waits for an entry that the group has not been given, without taking it.
 func (q *queue) blockStream() (done bool, err error) {
-	last := q.stream.last.Load()
+	last := q.watch.last.Load()
 	if last == nil { // there is no stream or no group yet
 		q.sleep(delayPoll)
 		poke(q.wake)

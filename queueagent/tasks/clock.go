@@ -13,7 +13,7 @@ import (
 // Ours is the monotonic clock, counted on from the time of day when the store was made:
 // when somebody sets the time of this host, no alarm may ring an hour early or late.
 type clock struct {
-	base time.Time // with its monotonic reading
+	base time.Time // with its monotonic reading; whole ms
 	// skew is the clock of Redis less ours in ms, made odd: 0 means unknown.
 	skew atomic.Int64
 }
@@ -32,6 +32,11 @@ func (c *clock) note(redisMS int64, sent time.Time) {
 	case old > high+1:
 		c.skew.Store(high | 1)
 	}
+}
+
+func newClock() clock {
+	now := time.Now()
+	return clock{base: now.Add(-time.Duration(now.Nanosecond()) % time.Millisecond)}
 }
 
 // ms gives a time, which has a monotonic reading, by our clock.

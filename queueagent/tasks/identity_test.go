@@ -92,3 +92,27 @@ func (r *rig) ms() int64 {
 	}
 	return now[0]*1000 + now[1]/1000
 }
+
+// Tasks that were abandoned more than once come back apart from each other, so that one
+// that kills its agent is alone when it does so again.
+func TestSuspectsComeBackApart(t *testing.T) {
+	r := newRig(t)
+	s := r.store("a", List, "l", time.Minute)
+	r.do("RPUSH", "l", "1", "2", "3")
+	for round, gap := range []float64{0, 100, 200} {
+		r.do("ZUNIONSTORE", s.Keys.Retry, "1", s.Keys.Retry, "WEIGHTS", "0") // all are due
+		got := mustClaim(t, s, uint64(round+1), 3)
+		if _, err := s.Reap(context.Background(), members(got.Tasks)); err != nil || len(got.Tasks) != 3 {
+			t.Fatal(got, err)
+		}
+		due, err := r.do("ZRANGE", s.Keys.Retry, "0", "-1", "WITHSCORES").AsZScores()
+		if err != nil || len(due) != 3 {
+			t.Fatal(due, err)
+		}
+		for i, z := range due[1:] {
+			if d := z.Score - due[i].Score; d != gap {
+				t.Errorf("abandoned %d times: %v ms apart: want %v", round+1, d, gap)
+			}
+		}
+	}
+}

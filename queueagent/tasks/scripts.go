@@ -16,6 +16,7 @@ var scriptFiles embed.FS
 // queues, and safe for concurrent use.
 type Scripts struct {
 	claim, ack, nack, bury, renew, reap, pend, resolve, adopt, enqueue, replay *rueidis.Lua
+	dead, fsck                                                                 *rueidis.Lua
 }
 
 // LoadScripts reads the scripts that are built into the program.
@@ -24,7 +25,7 @@ func LoadScripts() (*Scripts, error) {
 	for name, dst := range map[string]**rueidis.Lua{
 		"claim": &s.claim, "ack": &s.ack, "renew": &s.renew, "nack": &s.nack, "bury": &s.bury,
 		"reap": &s.reap, "pend": &s.pend, "resolve": &s.resolve, "adopt": &s.adopt,
-		"enqueue": &s.enqueue, "replay": &s.replay,
+		"enqueue": &s.enqueue, "replay": &s.replay, "dead": &s.dead, "fsck": &s.fsck,
 	} {
 		var text []byte
 		for _, file := range parts(name) {
@@ -44,7 +45,7 @@ func parts(name string) []string {
 	switch name {
 	case "claim", "adopt":
 		return []string{"common", "stream", name}
-	case "ack", "renew":
+	case "ack", "renew", "dead":
 		return []string{name}
 	}
 	return []string{"common", name}

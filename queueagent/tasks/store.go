@@ -73,7 +73,7 @@ func New(o Options) *Store {
 	owner := o.Agent + ":" + o.Nonce[:16]
 	return &Store{
 		Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner,
-		clock: clock{base: time.Now()},
+		clock: newClock(),
 	}
 }
 

@@ -72,7 +72,7 @@ type Answer struct {
 	Lease time.Duration
 	// Due is after how much time a task of KindNotDue is due.
 	Due time.Duration
-	// Excerpt is the start of the body, unless the status is a 2xx: printable text.
+	// Excerpt is the start of the body of a failure: printable text.
 	Excerpt string
 }
 
@@ -122,7 +122,7 @@ func (s *Sender) read(now time.Time) Answer {
 	h := &s.resp.Header
 	a := Answer{Status: s.resp.StatusCode(), RetryAfter: parseRetryAfter(h.Peek("Retry-After"), now)}
 	a.Result = parseResult(h.Peek("Pillion-Result"))
-	if a.Status/100 != 2 {
+	if a.Status/100 != 2 || a.Result == ResultRetry || a.Result == ResultDeadLetter {
 		a.Excerpt = Printable(s.resp.Body(), maxExcerpt)
 	}
 	if a.Status != fasthttp.StatusAccepted || a.Result != ResultNone {

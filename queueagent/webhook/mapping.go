@@ -227,7 +227,7 @@ func taskTime(setting, path, raw string) (time.Time, error) {
 	}
 	at, ok := parseTime(text)
 	if !ok {
-		return time.Time{}, payloadError{fmt.Sprintf("the payload's field %q, which task.%s names, is %.64q: want RFC 3339, or a Unix time in seconds or milliseconds", path, setting, text)}
+		return time.Time{}, payloadError{fmt.Sprintf("the payload's field %q, which task.%s names, is not a time: want RFC 3339, or a Unix number of seconds or milliseconds", path, setting)}
 	}
 	return at, nil
 }

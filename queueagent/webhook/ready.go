@@ -67,5 +67,11 @@ func (e *Endpoint) askReady(br *bufio.Reader, write func(message) error, resp *f
 	if err := write(message{head: append(head, "\r\n"...)}); err != nil {
 		return err
 	}
-	return resp.Header.Read(br) // the body does not matter
+	for {
+		// An interim answer (RFC 9110 section 15.2) is not the answer. The body does not
+		// matter.
+		if err := resp.Header.Read(br); err != nil || resp.StatusCode()/100 != 1 || resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+			return err
+		}
+	}
 }

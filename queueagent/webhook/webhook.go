@@ -19,7 +19,7 @@ type Request struct {
 	Attempt int
 	// Reason says why the task is delivered now: first, retry or crash.
 	Reason string
-	// First is when the task was first seen; zero: unknown.
+	// First is when the task could first have been delivered; zero: unknown.
 	First time.Time
 	// Token lets the application acknowledge the task later; empty: there is none.
 	Token string

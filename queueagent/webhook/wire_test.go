@@ -232,7 +232,7 @@ func TestAnswers(t *testing.T) {
 		"500":              {with("500 X", ""), Answer{Status: 500, RetryAfter: none, Excerpt: "no"}},
 		"after":            {with("503 X", "retry-after: 7\r\n"), Answer{Status: 503, RetryAfter: 7 * time.Second, Excerpt: "no"}},
 		"ack":              {with("500 X", "Pillion-Result: ack\r\n"), Answer{Status: 500, RetryAfter: none, Result: ResultAck, Excerpt: "no"}},
-		"retry":            {with("200 X", "PILLION-RESULT: retry\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultRetry}},
+		"retry":            {with("200 X", "PILLION-RESULT: retry\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultRetry, Excerpt: "no"}},
 		"dead letter":      {with("422 X", "Pillion-Result: dead-letter\r\n"), Answer{Status: 422, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
 		"unknown":          {with("200 X", "Pillion-Result: ACK\r\n"), Answer{Status: 200, RetryAfter: none}},
 		"202":              {with("202 X", ""), Answer{Status: 202, RetryAfter: none}},
@@ -318,10 +318,10 @@ func TestReady(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X"} {
+		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X", "103 X\r\n\r\nHTTP/1.1 200 OK"} {
 			status.Store(answer)
 			err := e.Ready(context.Background())
-			if good := answer[0] == '2'; good != (err == nil) {
+			if good := answer[0] == '2' || answer[0] == '1'; good != (err == nil) {
 				t.Errorf("%s answers %s: %v", ready, answer, err)
 			}
 			if r := <-app.seen; r.Method != "GET" || r.RequestURI != uri || !r.Close {

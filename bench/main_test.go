@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pillion-proxy/pillion/bench/proc"
+	"github.com/pillion-proxy/pillion/bench/result"
+)
+
+// TestMain lets the test binary play the parts that the suite starts of itself.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// smoke runs the suite in small and gives its results.
+func smoke(t *testing.T, args ...string) *result.Set {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "results.json")
+	root := root()
+	var printed bytes.Buffer
+	root.SetOut(&printed)
+	root.SetArgs(append(args, "--rounds", "2", "--retries", "0", "--out", out, "--pillion", built(t)))
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, &printed)
+	}
+	t.Logf("%s", &printed)
+	set, err := result.Load(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func built(t *testing.T) string {
+	t.Helper()
+	root, err := proc.FindRoot(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := proc.BuildPillion(t.Context(), root, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// positive checks a metric of each peer that was measured.
+func positive(t *testing.T, set *result.Set, scenario, metric string) {
+	t.Helper()
+	peers := set.Peers(scenario)
+	if len(peers) == 0 {
+		t.Errorf("%s: nothing was measured", scenario)
+	}
+	for _, peer := range peers {
+		if s := set.Get(scenario, peer, metric); s == nil || len(s.Values) != 2 || s.Min() <= 0 {
+			t.Errorf("%s, %s, %s: %+v, want two positive values", scenario, peer, metric, s)
+		}
+	}
+}
+
+func TestQueueDrain(t *testing.T) {
+	set := smoke(t, "queue-drain", "--tasks", "pillion=2000,asynq=500,bullmq=500")
+	positive(t, set, "queue-drain", "throughput")
+	positive(t, set, "queue-drain", "CPU of the agent")
+	positive(t, set, "queue-drain", "CPU of Redis")
+	positive(t, set, "queue-drain", "CPU of the sink")
+	if set.Get("queue-drain", "asynq", "throughput") == nil {
+		t.Error("asynq is part of this program, but was not measured")
+	}
+}
+
+func TestQueueIdle(t *testing.T) {
+	set := smoke(t, "queue-idle", "--tasks", "60", "--every", "5ms", "--idle", "1s", "--queues", "3", "--peers", "pillion")
+	positive(t, set, "queue-idle-3", "latency p50")
+	positive(t, set, "queue-idle-3", "commands while idle")
+}
+
+func TestQueueDelay(t *testing.T) {
+	set := smoke(t, "queue-delay", "--rate", "200", "--for", "1s", "--ahead", "1s", "--peers", "pillion")
+	positive(t, set, "queue-delay", "lateness p99")
+	if s := set.Get("queue-delay", "pillion", "earliest"); s.Min() < -1 {
+		t.Errorf("a task came %v ms before it was due", -s.Min())
+	}
+}
+
+func TestBadArguments(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--rounds":        {"queue-drain", "--rounds", "0"},
+		"--root":          {"queue-drain", "--root", "/proc"},
+		"no peer":         {"queue-drain", "--peers", "sidekiq", "--pillion", "x"},
+		"unknown command": {"queue"},
+		"--tasks":         {"sink", "--tasks", "0"},
+	} {
+		root := root()
+		root.SetOut(new(bytes.Buffer))
+		root.SetArgs(args)
+		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want an error that names %q", args, err, want)
+		}
+	}
+}
