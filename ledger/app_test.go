@@ -41,7 +41,7 @@ type state struct {
 type app struct {
 	tb     testing.TB
 	book   *book
-	poison func(n int) bool // true: it has dealt with the delivery of a task; nil: none is special
+	poison func(a *app, n int) bool // true: it has dealt with the delivery of a task; nil: none is special
 	addr   string
 	server *fasthttp.Server
 	state  atomic.Pointer[state]
@@ -89,7 +89,7 @@ type noLog struct{}
 
 func (noLog) Printf(string, ...any) {}
 
-func startApp(tb testing.TB, b *book, poison func(n int) bool) *app {
+func startApp(tb testing.TB, b *book, poison func(a *app, n int) bool) *app {
 	tb.Helper()
 	a := &app{tb: tb, book: b, poison: poison, addr: "127.0.0.1:0", conns: make(map[*appConn]struct{})}
 	a.server = &fasthttp.Server{Handler: a.handle, Logger: noLog{}, NoDefaultServerHeader: true, NoDefaultDate: true}
@@ -148,7 +148,7 @@ func (a *app) set(m mode) {
 
 func (a *app) handle(ctx *fasthttp.RequestCtx) {
 	if a.poison != nil {
-		if n, ok := number(ctx.Request.Body(), len(a.book.done)); ok && a.poison(n) {
+		if n, ok := number(ctx.Request.Body(), len(a.book.done)); ok && a.poison(a, n) {
 			return
 		}
 	}

@@ -144,6 +144,7 @@ func TestFIFO(t *testing.T) {
 			if err := srv.Restart(); err != nil {
 				t.Fatal(err)
 			}
+			c = redistest.Client(t, srv) // the connection of the other is gone
 		}
 		awaitEnd(nil, time.Duration(rng.IntN(5000))*time.Microsecond)
 		for _, j := range rng.Perm(len(agents))[:1+i%2] {

@@ -26,12 +26,12 @@ queues:
 const poisonTasks = 500
 
 // poisoned starts an application and an agent with tasks of which task 0 is poison.
-func poisoned(t *testing.T, onPoison func()) (a *app, worker *agent, c rueidis.Client) {
+func poisoned(t *testing.T, onPoison func(*app)) (a *app, worker *agent, c rueidis.Client) {
 	t.Helper()
 	b := newBook(3 * (poisonTasks + 1))
-	a = startApp(t, b, func(n int) bool {
+	a = startApp(t, b, func(a *app, n int) bool {
 		if n == 0 {
-			onPoison()
+			onPoison(a)
 		}
 		return n == 0
 	})
@@ -71,10 +71,7 @@ func wantPoison(t *testing.T, a *app, c rueidis.Client, reason string) {
 func TestPoisonOfTheApplication(t *testing.T) {
 	var deaths atomic.Int64
 	var back sync.WaitGroup
-	var a *app
-	var worker *agent
-	var c rueidis.Client
-	a, worker, c = poisoned(t, func() {
+	a, worker, c := poisoned(t, func(a *app) {
 		deaths.Add(1)
 		gone := make(chan struct{})
 		back.Go(func() {
@@ -99,7 +96,7 @@ func TestPoisonOfTheApplication(t *testing.T) {
 // as poison, and every other task is delivered.
 func TestPoisonOfTheAgent(t *testing.T) {
 	bitten := make(chan struct{}, 16)
-	a, worker, c := poisoned(t, func() { bitten <- struct{}{}; awaitEnd(nil, 100*time.Millisecond) })
+	a, worker, c := poisoned(t, func(*app) { bitten <- struct{}{}; awaitEnd(nil, 100*time.Millisecond) })
 	worker.start()
 	for range 5 {
 		select {
