@@ -49,7 +49,7 @@ type app struct {
 	serves sync.WaitGroup
 
 	mu    sync.Mutex
-	ln    net.Listener
+	ln    net.Listener // nil: the port is closed
 	conns map[*appConn]struct{}
 }
 
@@ -80,8 +80,12 @@ func (l appListener) Accept() (net.Conn, error) {
 	}
 	ac := &appConn{Conn: c, app: l.app}
 	l.app.mu.Lock()
+	defer l.app.mu.Unlock()
+	if l.app.ln != l.Listener { // accepted just before the port was closed
+		_ = c.Close()
+		return nil, net.ErrClosed
+	}
 	l.app.conns[ac] = struct{}{}
-	l.app.mu.Unlock()
 	return ac, nil
 }
 
@@ -123,7 +127,10 @@ func (a *app) open() error {
 // way, and none will be done until open.
 func (a *app) shut() {
 	a.mu.Lock()
-	_ = a.ln.Close()
+	if a.ln != nil {
+		_ = a.ln.Close()
+		a.ln = nil
+	}
 	for c := range a.conns {
 		c.cut.Store(true)
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
@@ -147,23 +154,25 @@ func (a *app) set(m mode) {
 }
 
 func (a *app) handle(ctx *fasthttp.RequestCtx) {
+	conn := ctx.Conn().(*appConn)
 	if a.poison != nil {
 		if n, ok := number(ctx.Request.Body(), len(a.book.done)); ok && a.poison(a, n) {
+			_ = conn.Close()
 			return
 		}
 	}
 	a.active.Add(1)
 	defer a.active.Add(-1)
 	st := a.state.Load()
-	conn := ctx.Conn().(*appConn)
-	// The order matters: shut marks the connection first and looks at active then.
+	// The order matters: shut marks the connection first and looks at active then. And it
+	// may not have closed the connection yet: no answer must get out.
 	if conn.cut.Load() {
+		_ = conn.Close()
 		return
 	}
 	switch st.mode {
 	case hung:
 		<-st.ended
-		conn.cut.Store(true)
 		_ = conn.Close()
 		return
 	case failing:
