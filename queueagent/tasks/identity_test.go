@@ -116,3 +116,41 @@ func TestSuspectsComeBackApart(t *testing.T) {
 		}
 	}
 }
+
+// A Redis at its maxmemory refuses writes that need memory. Leases must be renewed and
+// ended nevertheless, or a delivery longer than its lease would never end.
+func TestLeasesAreKeptInAFullRedis(t *testing.T) {
+	r := newRig(t, "--maxmemory-policy", "noeviction")
+	s := r.store("a", List, "l", time.Minute)
+	ctx := context.Background()
+	r.do("RPUSH", "l", "1", "2", "3", "4", "5")
+	got := mustClaim(t, s, 1, 5).Tasks
+	r.do("CONFIG", "SET", "maxmemory", "1")
+	if again, err := s.Claim(ctx, 1, 5); err != nil || len(again.Tasks) != 5 {
+		t.Errorf("the claim again: %+v, %v", again, err)
+	}
+	if lost, err := s.Renew(ctx, members(got)); err != nil || len(lost) != 0 {
+		t.Errorf("renew: %v, lost %q", err, lost)
+	}
+	if _, err := s.Nack(ctx, []Back{{Member: got[0].Member, Attempt: true, Delay: time.Hour}}); err != nil {
+		t.Errorf("nack: %v", err)
+	}
+	if n, err := s.Bury(ctx, []Grave{{Member: got[1].Member, Reason: "gone"}}); err != nil || n != 1 {
+		t.Errorf("bury: %d, %v", n, err)
+	}
+	if n, err := s.Pend(ctx, []Pending{{Member: got[2].Member, Lease: time.Hour}}); err != nil || n != 1 {
+		t.Errorf("pend: %d, %v", n, err)
+	}
+	for _, act := range []Action{ActExtend, ActRelease} {
+		res := Resolution{ID: got[2].ID, Token: got[2].Token(), Action: act, After: time.Hour}
+		if done, _, err := s.Resolve(ctx, res); err != nil || !done {
+			t.Errorf("%s: %v, %v", act, done, err)
+		}
+	}
+	if reaped, err := s.Reap(ctx, members(got[3:4])); err != nil || reaped.Requeued != 1 {
+		t.Errorf("reap: %+v, %v", reaped, err)
+	}
+	if n, err := s.Ack(ctx, members(got[4:])); err != nil || n != 1 {
+		t.Errorf("ack: %d, %v", n, err)
+	}
+}
