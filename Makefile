@@ -10,13 +10,15 @@ VOLUME    ?= 10000000
 SOAK_URLS ?= 2000000
 # The size of `make scale`: bodies in MiB, idle connections, slow-header clients.
 SCALE ?= -size 4096 -idle 20000 -slow 200 -requests 20000
+# The size of `make ledger`.
+LEDGER ?= -tasks 1000000 -kills 100 -outages 20 -restarts 10 -pauses 3
 # Packages that `make test` covers; the bench suite is a module of its own.
 PKGS    ?= ./...
 # A checkout of the repository of http-cache-tests, for `make conformance`.
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +54,12 @@ scale: ## Pass bodies of 4 GiB, streams, and 20,000 idle connections through the
 
 fleet: test-deps ## Simulate up to 200 pods on one Redis, and print what they cost it; CSV files go to bin/fleet. FLEET="-only hot -pods 10,50".
 	$(GO) run ./fleet -csv bin/fleet $(FLEET)
+
+ledger: ## Deliver 1,000,000 tasks through 100 kill -9 of agents, 20 outages of the application and 10 restarts of Redis; writes the table in docs/queues.md. SEED=n repeats the choices, LEDGER="-tasks n -kills n -outages n -restarts n -pauses n".
+	$(GO) test ./ledger -run 'TestLedger$$' -v -count=1 -timeout 1h -doc ../docs/queues.md $(LEDGER)
+
+ledger-backlog: ## Deliver a backlog of BACKLOG (default 10000000) tasks and watch the agent's resident memory.
+	$(GO) test ./ledger -run 'TestBacklog$$' -v -count=1 -timeout 2h -backlog $(or $(BACKLOG),10000000)
 
 peers: test-deps ## Run curl, wrk, Python, Node and Chromium against the program in front of a FastAPI and a Node application.
 	$(GO) test ./peers -v -count=1 -timeout 15m

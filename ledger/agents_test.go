@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -125,6 +126,8 @@ const maxTail = 32 << 10
 
 // tail keeps the end of a log.
 type tail struct {
+	goroutines atomic.Int64 // stacks in a dump
+
 	mu    sync.Mutex
 	b     []byte
 	races int
@@ -133,6 +136,7 @@ type tail struct {
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.goroutines.Add(int64(bytes.Count(p, []byte(" gp=0x"))))
 	t.races += bytes.Count(p, []byte("DATA RACE"))
 	t.b = append(t.b, p...)
 	if len(t.b) > 2*maxTail {

@@ -41,6 +41,7 @@ type state struct {
 type app struct {
 	tb     testing.TB
 	book   *book
+	poison func(a *app, n int) bool // true: it has dealt with the delivery of a task; nil: none is special
 	addr   string
 	server *fasthttp.Server
 	state  atomic.Pointer[state]
@@ -48,7 +49,7 @@ type app struct {
 	serves sync.WaitGroup
 
 	mu    sync.Mutex
-	ln    net.Listener
+	ln    net.Listener // nil: the port is closed
 	conns map[*appConn]struct{}
 }
 
@@ -79,8 +80,12 @@ func (l appListener) Accept() (net.Conn, error) {
 	}
 	ac := &appConn{Conn: c, app: l.app}
 	l.app.mu.Lock()
+	defer l.app.mu.Unlock()
+	if l.app.ln != l.Listener { // accepted just before the port was closed
+		_ = c.Close()
+		return nil, net.ErrClosed
+	}
 	l.app.conns[ac] = struct{}{}
-	l.app.mu.Unlock()
 	return ac, nil
 }
 
@@ -88,9 +93,9 @@ type noLog struct{}
 
 func (noLog) Printf(string, ...any) {}
 
-func startApp(tb testing.TB, b *book) *app {
+func startApp(tb testing.TB, b *book, poison func(a *app, n int) bool) *app {
 	tb.Helper()
-	a := &app{tb: tb, book: b, addr: "127.0.0.1:0", conns: make(map[*appConn]struct{})}
+	a := &app{tb: tb, book: b, poison: poison, addr: "127.0.0.1:0", conns: make(map[*appConn]struct{})}
 	a.server = &fasthttp.Server{Handler: a.handle, Logger: noLog{}, NoDefaultServerHeader: true, NoDefaultDate: true}
 	a.state.Store(&state{mode: fine, ended: make(chan struct{})})
 	if err := a.open(); err != nil {
@@ -122,7 +127,10 @@ func (a *app) open() error {
 // way, and none will be done until open.
 func (a *app) shut() {
 	a.mu.Lock()
-	_ = a.ln.Close()
+	if a.ln != nil {
+		_ = a.ln.Close()
+		a.ln = nil
+	}
 	for c := range a.conns {
 		c.cut.Store(true)
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
@@ -146,18 +154,25 @@ func (a *app) set(m mode) {
 }
 
 func (a *app) handle(ctx *fasthttp.RequestCtx) {
+	conn := ctx.Conn().(*appConn)
+	if a.poison != nil {
+		if n, ok := number(ctx.Request.Body(), len(a.book.done)); ok && a.poison(a, n) {
+			_ = conn.Close()
+			return
+		}
+	}
 	a.active.Add(1)
 	defer a.active.Add(-1)
 	st := a.state.Load()
-	conn := ctx.Conn().(*appConn)
-	// The order matters: shut marks the connection first and looks at active then.
+	// The order matters: shut marks the connection first and looks at active then. And it
+	// may not have closed the connection yet: no answer must get out.
 	if conn.cut.Load() {
+		_ = conn.Close()
 		return
 	}
 	switch st.mode {
 	case hung:
 		<-st.ended
-		conn.cut.Store(true)
 		_ = conn.Close()
 		return
 	case failing:

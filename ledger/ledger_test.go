@@ -78,7 +78,7 @@ func TestLedger(t *testing.T) {
 	sd := seed(t)
 	b := newBook(*taskCount)
 	broker := newBroker(t, redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always"))
-	app := startApp(t, b)
+	app := startApp(t, b, nil)
 	c := &chaos{
 		tb: t, rng: rand.New(rand.NewPCG(sd, 99)), book: b, app: app, broker: broker, lease: lease,
 		agents: startAgents(t, agentCount, broker, ledgerConfig(app.addr)),

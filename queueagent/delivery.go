@@ -48,8 +48,14 @@ func (d *delivery) Begin(end time.Time) (time.Time, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.postUntil = end
+	if d.stopped == nil && d.over() {
+		return time.Time{}, errLeaseOver // this process stood still; that no dial succeeds now says nothing
+	}
 	return d.deadline(), d.stopped
 }
+
+// over says that the lease is too near its end for a POST.
+func (d *delivery) over() bool { return !time.Now().Before(d.leaseUntil.Add(-d.margin)) }
 
 // Attach puts a connection under the delivery's deadline. From now on the keeper may
 // move the deadline, and cancel ends the POST at once.
@@ -69,7 +75,7 @@ func (d *delivery) Detach() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.conn = nil
-	if d.stopped == nil && !time.Now().Before(d.leaseUntil.Add(-d.margin)) {
+	if d.stopped == nil && d.over() {
 		return errLeaseOver
 	}
 	return d.stopped

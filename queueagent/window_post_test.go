@@ -221,37 +221,72 @@ func TestWindowFailoverLosesTheNack(t *testing.T) {
 }
 
 // An agent stands still for longer than its leases (SIGSTOP) in the middle of four
-// deliveries. Another takes the tasks over. The first, when it goes on, neither delivers
-// nor changes anything of them: the answers that it finds come too late.
+// deliveries. Another takes the tasks over: two are done, two still under way, when the
+// first goes on. What it finds then comes too late: it changes nothing of them.
 func TestWindowStoppedForLongerThanALease(t *testing.T) {
 	forKinds(t, nil, func(w *window) {
-		release := make(chan struct{})
+		late, held, together := make(chan struct{}), make(chan struct{}), make(chan struct{}, 4)
 		w.sink.answer = func(ctx *fasthttp.RequestCtx) {
-			if body := string(ctx.Request.Body()); body != "last" && string(ctx.Request.Header.Peek("Pillion-Reason")) == "first" {
-				<-release
-				ctx.SetStatusCode(fasthttp.StatusGone) // would make a dead letter
+			body, reason := string(ctx.Request.Body()), string(ctx.Request.Header.Peek("Pillion-Reason"))
+			switch {
+			case body == "last":
+			case strings.HasPrefix(body, "more"):
+				together <- struct{}{}
+				<-held
+			case reason == "first":
+				<-late
+				ctx.SetStatusCode(fasthttp.StatusInternalServerError)
+			case body == "c" || body == "d":
+				<-held
 			}
 		}
 		w.cfg.Lease, w.cfg.Concurrency = 2*time.Second, 4
-		c := childConfig{Addr: w.proxy.Addr, Tracking: true, Queues: []Config{w.cfg}}
 		w.push("a", "b", "c", "d")
-		p, _ := childProcess(t, c)
+		p, _ := childProcess(t, childConfig{Addr: w.proxy.Addr, Tracking: true, Queues: []Config{w.cfg}})
 		eventually(t, "four deliveries are under way", func() bool { return len(w.sink.seen()) == 4 })
 		if err := p.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		c.Agent = "other"
-		kill := child(t, c)
-		w.settled()
-		close(release)
-		kill()
+		w.cfg.Concurrency = 2
+		child(t, childConfig{Addr: w.srv.Addr, Agent: "other", Tracking: true, Queues: []Config{w.cfg}})
+		eventually(t, "the other has them", func() bool { return len(w.sink.seen()) == 8 && w.int("HLEN", w.keys.Records) == 2 })
+		close(late)
 		if err := p.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		w.flushed() // by the first agent
+		// The other has no slot free, so these are for the first: when they are under way
+		// all at once, each of its late results is written.
+		w.push("more1", "more2", "more3", "more4")
+		for range 4 {
+			select {
+			case <-together:
+			case <-time.After(20 * time.Second):
+				t.Fatal("the first agent does not go on")
+			}
+		}
+		close(held)
+		w.settled()
+		w.flushed()
 		for _, body := range []string{"a", "b", "c", "d"} {
 			w.want(body, "first 1", "crash 1")
 		}
+		for _, body := range []string{"more1", "more2", "more3", "more4"} {
+			w.want(body, "first 1")
+		}
 		w.wantDeadLetters(0)
 	})
+}
+
+// A process that stood still must not take its own late dial for an application that
+// is away.
+func TestNoPostBeginsAfterTheLease(t *testing.T) {
+	now := time.Now()
+	d := &delivery{margin: time.Second, leaseUntil: now.Add(500 * time.Millisecond)}
+	if _, err := d.Begin(now.Add(time.Minute)); err != errLeaseOver {
+		t.Errorf("Begin gives %v: want errLeaseOver", err)
+	}
+	d.renewed(now.Add(time.Minute))
+	if until, err := d.Begin(now.Add(time.Hour)); err != nil || !until.Equal(now.Add(59*time.Second)) {
+		t.Errorf("Begin gives %s, %v: want the lease less its margin", until, err)
+	}
 }

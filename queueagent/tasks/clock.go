@@ -9,7 +9,11 @@ import (
 
 // clock estimates the clock of Redis, by which leases and due times go. Safe for
 // concurrent use.
+//
+// Ours is the monotonic clock, counted on from the time of day when the store was made:
+// when somebody sets the time of this host, no alarm may ring an hour early or late.
 type clock struct {
+	base time.Time // with its monotonic reading; whole ms
 	// skew is the clock of Redis less ours in ms, made odd: 0 means unknown.
 	skew atomic.Int64
 }
@@ -18,7 +22,7 @@ type clock struct {
 // command was sent. An estimate that agrees with that is kept: one slow reply must not
 // make delayed tasks late.
 func (c *clock) note(redisMS int64, sent time.Time) {
-	low, high := redisMS-time.Now().UnixMilli(), redisMS-sent.UnixMilli()
+	low, high := redisMS-c.ms(time.Now()), redisMS-c.ms(sent)
 	old := c.skew.Load()
 	switch {
 	case old == 0:
@@ -30,9 +34,24 @@ func (c *clock) note(redisMS int64, sent time.Time) {
 	}
 }
 
-// local turns a time by the clock of Redis, in ms, into one by ours.
+func newClock() clock {
+	now := time.Now()
+	return clock{base: now.Add(-time.Duration(now.Nanosecond()) % time.Millisecond)}
+}
+
+// ms gives a time, which has a monotonic reading, by our clock.
+func (c *clock) ms(t time.Time) int64 {
+	return c.base.UnixMilli() + t.Sub(c.base).Milliseconds()
+}
+
+// farMS is a time.Duration of 200 years, in ms; one of 300 years overflows.
+const farMS = 200 * 365 * 24 * 3600 * 1000
+
+// local turns a time by the clock of Redis, in ms, into one by ours, which has a
+// monotonic reading.
 func (c *clock) local(redisMS int64) time.Time {
-	return time.UnixMilli(redisMS - c.skew.Load())
+	after := redisMS - c.skew.Load() - c.base.UnixMilli()
+	return c.base.Add(time.Duration(min(max(after, -farMS), farMS)) * time.Millisecond)
 }
 
 // after gives the time by our clock that is wait ms after a time of Redis; zero when
@@ -46,7 +65,7 @@ func (c *clock) after(redisMS, wait int64) time.Time {
 
 // Now gives the time by the clock of Redis, as far as it is known.
 func (s *Store) Now() time.Time {
-	return time.Now().Add(time.Duration(s.clock.skew.Load()) * time.Millisecond)
+	return time.UnixMilli(s.clock.ms(time.Now()) + s.clock.skew.Load())
 }
 
 // Local turns a time by the clock of Redis, in ms, into one by ours.

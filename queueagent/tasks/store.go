@@ -80,7 +80,10 @@ func New(o Options) *Store {
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails
 	owner := o.Agent + ":" + hex.EncodeToString(epoch[:])
-	return &Store{Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner}
+	return &Store{
+		Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner,
+		clock: newClock(),
+	}
 }
 
 // Claimed is the reply to a claim.

@@ -404,7 +404,7 @@ func TestScriptsOnMiniredis(t *testing.T) {
 }
 
 func TestClockEstimate(t *testing.T) {
-	s := &Store{}
+	s := &Store{clock: newClock()}
 	now := time.Now()
 	s.clock.note(now.UnixMilli()+5000, now)
 	first := s.clock.skew.Load()

@@ -65,6 +65,7 @@ if last then
   end
   if tonumber(last_seq) == seq then
     local out = {now, -1, acked, '', ''}
+    redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
     for id in string.gmatch(last_ids, '%S+') do
       local member = id .. '|' .. token
       local envelope = redis.call('HGET', records, id)

@@ -1,8 +1,8 @@
 -- Takes leases away: those that have expired, or those named (a restarted agent names
--- its predecessor's). Their tasks are due again at once, in their original order; a
--- task that was abandoned too often goes to the dead letters as "poison". A pending
--- lease that ends is not an agent's death but a failed attempt: the application has
--- not acknowledged in time.
+-- its predecessor's). Their tasks are due again at once, in their original order,
+-- unless that happened to them before; a task that was abandoned too often goes to the
+-- dead letters as "poison". A pending lease that ends is not an agent's death but a
+-- failed attempt: the application has not acknowledged in time.
 --
 -- KEYS[1] records  KEYS[2] leases  KEYS[3] retry  KEYS[4] dead
 -- ARGV[1] abandons at which a task is poison
@@ -10,15 +10,15 @@
 -- ARGV[3] failed attempts at which a task goes to the dead letters
 -- ARGV[4..] lease members to take, expired or not; none: the expired ones
 --
--- Returns {now in ms (0 when there is neither lease nor retry), leases taken, tasks due
--- again, tasks moved to the dead letters, ms until the next lease expires or -1, ms until
--- the first retry is due or -1}.
+-- Returns {now in ms, leases taken, tasks due again, tasks moved to the dead letters, ms
+-- until the next lease expires or -1, ms until the first retry is due or -1}. An idle
+-- agent has the clock of Redis from here: its timers must follow when that is set.
 
 local records, leases, retry, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-if #redis.call('ZRANGE', leases, 0, 0) == 0 and #redis.call('ZRANGE', retry, 0, 0) == 0 then
-  return {0, 0, 0, 0, -1, -1} -- an idle queue must cost little
-end
 local now, members = redis_ms(), {}
+if redis.call('EXISTS', leases, retry) == 0 then
+  return {now, 0, 0, 0, -1, -1} -- an idle queue must cost little
+end
 if #ARGV > 3 then
   for i = 4, #ARGV do
     members[#members + 1] = ARGV[i]
@@ -26,7 +26,11 @@ if #ARGV > 3 then
 else
   members = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, ARGV[2])
 end
-local requeued, buried = 0, 0
+-- A task that kills its agent must not take those with it, as poison too, that are leased
+-- beside it each time: from the second time on tasks come back one after the other, so
+-- many ms apart, and it is alone when it kills again.
+local APART = 100
+local requeued, buried, suspects = 0, 0, 0
 for i = 1, #members do
   local id = id_of(members[i])
   local envelope = redis.call('ZREM', leases, members[i]) == 1 and redis.call('HGET', records, id)
@@ -47,7 +51,11 @@ for i = 1, #members do
       bury(records, dead, id, e, why, detail)
       buried = buried + 1
     else
-      redis.call('ZADD', retry, e.since, id)
+      local due = e.since
+      if e.abandons >= 2 then
+        due, suspects = now + suspects * APART * (e.abandons - 1), suspects + 1
+      end
+      redis.call('ZADD', retry, due, id)
       redis.call('HSET', records, id, pack(e))
       requeued = requeued + 1
     end

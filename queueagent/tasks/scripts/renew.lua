@@ -13,6 +13,9 @@ for i = 2, #ARGV do
   pairs_[#pairs_ + 1] = expiry
   pairs_[#pairs_ + 1] = ARGV[i]
 end
+-- ZADD needs memory, as Redis sees it, and is refused at maxmemory, unless the script has
+-- written before: so it writes something that frees memory, and is not there.
+redis.call('ZREM', KEYS[1], '')
 if redis.call('ZADD', KEYS[1], 'XX', 'CH', unpack(pairs_)) < #ARGV - 1 then
   for i = 2, #ARGV do
     if not redis.call('ZSCORE', KEYS[1], ARGV[i]) then

@@ -20,6 +20,7 @@ if not redis.call('ZSCORE', leases, member) then
 end
 local id, act = id_of(member), ARGV[2]
 if act == 'extend' then
+  redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
   redis.call('ZADD', leases, 'XX', now + tonumber(ARGV[3]), member)
   return {now, 1, until_head(retry, now)}
 end
