@@ -98,7 +98,7 @@ func (c *call) prepare(x *exchange, plain bool) error {
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)
 	}
-	if !x.background && x.ctx.Request.Header.IsHTTP11() {
+	if !x.background && !x.http10 {
 		c.req.Interim = c.hint
 	}
 	size, refused := c.takeRequestBody(x)

@@ -119,7 +119,7 @@ func (x *exchange) takeBody(c *call) error {
 		resp.SkipBody = x.isHead()
 		return c.Close()
 	}
-	if size < 0 && x.wire == nil && !x.ctx.Request.Header.IsHTTP11() {
+	if size < 0 && x.wire == nil && x.http10 {
 		return x.bufferAll(c)
 	}
 	if size > 0 && size <= bufferUpTo {

@@ -11,7 +11,7 @@ import (
 
 // stored is an entry in the form that answers requests. It is attached to the
 // value it was decoded from and goes with it, so it cannot outlive an invalidation.
-// It is immutable but for prepared.
+// It is immutable but for form and prepared.
 type stored struct {
 	entry  cache.Entry
 	header cache.Header // of the entry, parsed
@@ -26,6 +26,8 @@ type stored struct {
 	// search is set for the entry that holds the No-Vary-Search of a path.
 	search *cache.SearchVariance
 
+	// form is how direct serves it, made with the first such hit.
+	form atomic.Pointer[form]
 	// prepared is the response header as fasthttp holds it, made with the first hit.
 	prepared atomic.Pointer[fasthttp.ResponseHeader]
 }
