@@ -127,6 +127,9 @@ func (c *Client) Shutdown(ctx context.Context) error {
 // exchange, unless ctx can end: watching it costs a few.
 //
 // The end of ctx, while Do runs or the Body is open, closes the connection.
+//
+// Without h the head is left to the caller: Body.Head gives it, and Body.Load or
+// Body.Skip comes before anything is read.
 func (c *Client) Do(ctx context.Context, r *Request, h *fasthttp.ResponseHeader) (*Body, error) {
 	c.n.requests.Add(1)
 	r.begin()
@@ -162,6 +165,16 @@ func (c *Client) send(ctx context.Context, r *Request, wire []byte, h *fasthttp.
 		return nil, false, err
 	}
 	body, err = c.exchange(ctx, cn, r, wire, h)
+	for err == errUnfit {
+		c.unfit(cn.src.found)
+		if cn, reused, err = c.fit(ctx, c.pool.instead(cn)); err != nil {
+			return nil, false, err
+		}
+		body, err = c.exchange(ctx, cn, r, wire, h)
+	}
+	if reused {
+		c.n.reused.Add(1)
+	}
 	if err == nil {
 		return body, false, nil
 	}
@@ -208,18 +221,30 @@ func (c *Client) acquire(ctx context.Context) (cn *conn, reused bool, err error)
 		c.n.noConnection.Add(1)
 		return nil, false, c.fail(ctx, err, fmt.Sprintf("see %[1]s.max_connections and %[1]s.timeouts.connect", c.opt.setting), nil)
 	}
+	return c.fit(ctx, cn)
+}
+
+// fit gives cn, which holds a slot, when it may carry another request, or the next of
+// the pool that does, or a fresh one. A connection that can be looked at as part of the
+// exchange is: exchange then gives errUnfit.
+func (c *Client) fit(ctx context.Context, cn *conn) (_ *conn, reused bool, err error) {
 	for now := time.Now(); cn != nil; cn = c.pool.instead(cn) {
-		switch cn.look(now, c.cfg.Timeouts.Idle) {
-		case quiet:
-			c.n.reused.Add(1)
+		v := cn.look(now, c.cfg.Timeouts.Idle)
+		if v == quiet {
 			return cn, true, nil
-		case unsolicited:
-			c.n.unsolicited.Add(1)
 		}
-		c.n.stale.Add(1)
+		c.unfit(v)
 	}
 	cn, err = c.open(ctx)
 	return cn, false, err
+}
+
+// unfit counts a pooled connection that could not be used.
+func (c *Client) unfit(v verdict) {
+	if v == unsolicited {
+		c.n.unsolicited.Add(1)
+	}
+	c.n.stale.Add(1)
 }
 
 // open dials in a slot that the caller holds, and gives the slot back on failure.
