@@ -33,6 +33,9 @@ func (h *Handler) direct(w *wire.Conn, head []byte) (did wire.Outcome, at time.T
 		if s := x.recallEntry(); s != nil {
 			return x.answer(s)
 		}
+		if did, at, ok := x.directPass(); ok {
+			return did, at
+		}
 	}
 	w.Parked = x // the lines stay in the connection's buffer: there is no body to read into it
 	return wire.Passed, x.began
@@ -214,7 +217,7 @@ func (x *exchange) makeForm(s *stored) *form {
 	e := x.route.responseEdit
 	block := make([]byte, 0, len(s.entry.Header))
 	for i := range s.header {
-		if l := &s.header[i]; !x.replaces(l.Name) {
+		if l := &s.header[i]; !x.covers(l.Name) && !foldEqualFold(l.Name, "Content-Length") && !foldEqualFold(l.Name, "Age") {
 			block = appendLine(block, l.Name, l.Value)
 		}
 	}
@@ -229,11 +232,10 @@ func (x *exchange) makeForm(s *stored) *form {
 	return &form{snap: x.snap, route: x.route, block: block}
 }
 
-// replaces says whether a stored field does not go out: dress sets it, lifecycle hides
-// it, or the rule drops it.
-func (x *exchange) replaces(name []byte) bool {
-	if foldEqualFold(name, "Content-Length") || foldEqualFold(name, "Age") || foldEqualFold(name, x.snap.requestID) ||
-		x.h.lifecycle.IsHeader(name) {
+// covers says whether dress takes a field of the application's away: it sets it itself,
+// lifecycle hides it, or the rule drops it.
+func (x *exchange) covers(name []byte) bool {
+	if foldEqualFold(name, x.snap.requestID) || x.h.lifecycle.IsHeader(name) {
 		return true
 	}
 	if e := x.route.responseEdit; e != nil {

@@ -73,6 +73,7 @@ type exchange struct {
 	fwd        cache.Fwd
 	detail     string // for Cache-Status
 	fields     cache.Header
+	fetched    fetched // by direct
 
 	status       int
 	outcome      outcome
@@ -88,6 +89,7 @@ type exchange struct {
 
 // release empties what refers to the request and gives the exchange back.
 func (h *Handler) release(x *exchange) {
+	x.giveUpFetched()
 	clear(x.lines)
 	clear(x.fields)
 	clear(x.values)
@@ -119,6 +121,23 @@ func (h *Handler) begin(w *wire.Conn) *exchange {
 	x.wire, x.began, x.snap = w, time.Now(), h.snap.Load()
 	x.now = x.began
 	return x
+}
+
+// Drop ends an exchange that direct began and that nobody goes on with: its connection
+// has ended.
+func (x *exchange) Drop() { x.h.release(x) }
+
+// giveUpFetched ends what direct began with the application, when that is of no use.
+func (x *exchange) giveUpFetched() {
+	c := x.fetched.call
+	if c == nil {
+		return
+	}
+	if x.fetched = (fetched{}); c.body != nil {
+		x.h.closeStream(c)
+		return
+	}
+	c.release()
 }
 
 // isGet says whether the request is one that the cache may answer (RFC 9110 §9.2.3

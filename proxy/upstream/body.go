@@ -148,8 +148,10 @@ func (b *Body) ReadBy(p []byte, t time.Time) (int, error) {
 	src := &b.cn.src
 	idle := src.idle
 	src.idle = 0 // else it would set a deadline of its own
-	if err := src.readUntil(t); err != nil {
-		return 0, err
+	if b.cn.br.Buffered() == 0 {
+		if err := src.readUntil(t); err != nil {
+			return 0, err
+		}
 	}
 	n, end, err := b.read(p)
 	src.idle = idle

@@ -42,7 +42,7 @@ type Conn struct {
 	raw   bool // the connection speaks another protocol now
 
 	// Of the requests that Direct answers; see direct.go.
-	Parked    any // what Direct leaves for who serves the request that it passed
+	Parked    Parked // what Direct leaves for who serves the request that it passed
 	state     atomic.Int32
 	served    uint64        // requests so far
 	idleSince time.Time     // the last answer of Direct
@@ -319,6 +319,7 @@ func (c *Conn) Close() error {
 		return nil
 	}
 	c.ln.remove(c)
+	c.drop()
 	if c.linger.Load() {
 		c.lingerOn()
 	}

@@ -29,6 +29,16 @@ const (
 // It must not read from the connection, and writes with Conn.Send alone.
 type Direct func(c *Conn, head []byte) (did Outcome, at time.Time)
 
+// Parked is dropped when its connection ends before somebody has taken it.
+type Parked interface{ Drop() }
+
+func (c *Conn) drop() {
+	if p := c.Parked; p != nil {
+		c.Parked = nil
+		p.Drop()
+	}
+}
+
 // The states of a Conn, which tell Close and Drain what they would cut short.
 const (
 	serving   int32 = iota // or waiting in the server's own loop
@@ -69,6 +79,11 @@ func (c *Conn) advance() turn {
 		c.r = end
 		c.msg = Message{}
 		c.head.reset(c.r)
+		if c.answered {
+			c.write.Lock()
+			c.answered = false
+			c.write.Unlock()
+		}
 	}
 	c.release()
 	c.head.reset(0)
@@ -89,8 +104,12 @@ func (c *Conn) offer(head []byte) Outcome {
 	if did == Answered {
 		next, c.idleSince = waiting, at
 	}
-	if !c.state.CompareAndSwap(answering, next) || did == Answered && c.ln.draining.Load() {
-		return Failed // Close came meanwhile
+	if !c.state.CompareAndSwap(answering, next) {
+		c.drop() // Close came meanwhile
+		return Failed
+	}
+	if did == Answered && c.ln.draining.Load() {
+		return Failed
 	}
 	return did
 }
