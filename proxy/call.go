@@ -94,7 +94,7 @@ func (c *call) release() {
 // prepare serialises the request.
 func (c *call) prepare(x *exchange, plain bool) error {
 	c.ctx, c.client, c.extend, c.untilClose = x.ctx, x.wire, x.snap.server.WriteTimeout, x.route.untilClose
-	c.req.Interim, c.req.HeaderTimeout = nil, 0
+	c.req.Interim, c.req.HeaderTimeout, c.req.Now = nil, 0, time.Time{}
 	c.lifecycle = x.h.lifecycle
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)

@@ -206,7 +206,9 @@ func (x *exchange) formOf(s *stored) *form {
 	f := s.form.Load()
 	if f == nil || f.snap != x.snap || f.route != x.route {
 		f = x.makeForm(s)
-		s.form.Store(f)
+		if s.form.Store(f); f.block != nil {
+			s.grown()
+		}
 	}
 	return f
 }

@@ -33,8 +33,11 @@ func (x *exchange) directPass() (did wire.Outcome, at time.Time, passed bool) {
 		return did, at, false
 	}
 	x.fetched.call = c
+	c.req.Now = x.now
 	c.body, x.fetched.err = o.client.Do(context.Background(), &c.req, nil)
-	x.upstreamTook = time.Since(x.began)
+	if x.snap.access > accessErrors || x.fetched.err != nil || c.body.Status() >= 500 {
+		x.upstreamTook = time.Since(x.began) // for the line that it gets, or may get
+	}
 	if x.fetched.err != nil || !x.appendPassed(c.body) {
 		return did, at, false
 	}

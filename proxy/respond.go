@@ -30,17 +30,21 @@ func (x *exchange) serve(s *stored, st cache.Status) {
 	x.addStatus(st)
 }
 
-// prepare parses the stored header into the response and keeps a copy for the next
-// hits. It is copied from a response of the server, since that carries the server's
+// prepare parses the stored header into the response and, if it is not the first time,
+// keeps a copy for the next hits. It is copied from a response of the server, since that carries the server's
 // settings too.
 func (x *exchange) prepare(s *stored) {
 	head := appendStatusLine(make([]byte, 0, len(s.entry.Header)+64), s.entry.Status)
 	head = append(head, s.entry.Header...)
 	head = append(head, "Content-Length: 0\r\n\r\n"...)
 	x.readHead(string(head))
+	if !s.parsed.Swap(true) {
+		return
+	}
 	p := new(fasthttp.ResponseHeader)
 	x.ctx.Response.Header.CopyTo(p)
 	s.prepared.Store(p)
+	s.grown()
 }
 
 func appendStatusLine(b []byte, status int) []byte {

@@ -160,14 +160,14 @@ func (c *Client) Do(ctx context.Context, r *Request, h *fasthttp.ResponseHeader)
 // send runs the exchange on a pooled connection, else on a fresh one. unproven says
 // that a failure is of a pooled connection that may have been dead before.
 func (c *Client) send(ctx context.Context, r *Request, wire []byte, h *fasthttp.ResponseHeader) (body *Body, unproven bool, err error) {
-	cn, reused, err := c.acquire(ctx)
+	cn, reused, err := c.acquire(ctx, r)
 	if err != nil {
 		return nil, false, err
 	}
 	body, err = c.exchange(ctx, cn, r, wire, h)
 	for err == errUnfit {
 		c.unfit(cn.src.found)
-		if cn, reused, err = c.fit(ctx, c.pool.instead(cn)); err != nil {
+		if cn, reused, err = c.fit(ctx, c.pool.instead(cn), time.Now()); err != nil {
 			return nil, false, err
 		}
 		body, err = c.exchange(ctx, cn, r, wire, h)
@@ -212,23 +212,25 @@ func (c *Client) again(ctx context.Context, cn *conn, r *Request, wire []byte, h
 }
 
 // acquire gives a connection that is fit for use, and whether it was pooled.
-func (c *Client) acquire(ctx context.Context) (cn *conn, reused bool, err error) {
+func (c *Client) acquire(ctx context.Context, r *Request) (cn *conn, reused bool, err error) {
+	now := r.now()
 	cn, err = c.pool.take()
 	if err == ErrNoConnection {
 		cn, err = c.pool.wait(ctx, c.patience())
+		now, r.Now = time.Now(), time.Time{}
 	}
 	if err != nil {
 		c.n.noConnection.Add(1)
 		return nil, false, c.fail(ctx, err, fmt.Sprintf("see %[1]s.max_connections and %[1]s.timeouts.connect", c.opt.setting), nil)
 	}
-	return c.fit(ctx, cn)
+	return c.fit(ctx, cn, now)
 }
 
 // fit gives cn, which holds a slot, when it may carry another request, or the next of
 // the pool that does, or a fresh one. A connection that can be looked at as part of the
 // exchange is: exchange then gives errUnfit.
-func (c *Client) fit(ctx context.Context, cn *conn) (_ *conn, reused bool, err error) {
-	for now := time.Now(); cn != nil; cn = c.pool.instead(cn) {
+func (c *Client) fit(ctx context.Context, cn *conn, now time.Time) (_ *conn, reused bool, err error) {
+	for ; cn != nil; cn = c.pool.instead(cn) {
 		v := cn.look(now, c.cfg.Timeouts.Idle)
 		if v == quiet {
 			return cn, true, nil

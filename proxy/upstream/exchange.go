@@ -88,7 +88,7 @@ func (x *exchange) send(wire []byte) error {
 	nc, src := x.cn.nc, &x.cn.src
 	if !x.r.large() && src.look {
 		src.asker.request = wire // the first read sends it
-		return src.arm(time.Now(), x.headerTimeout())
+		return src.arm(x.r.now(), x.headerTimeout())
 	}
 	src.disarmed()
 	if src.look {

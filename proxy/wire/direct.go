@@ -126,7 +126,10 @@ func (c *Conn) Send(now time.Time, head, body []byte) error {
 		}
 	}
 	if len(body) == 0 {
-		_, err := c.Conn.Write(head)
+		rest, err := c.push(head)
+		if err == nil && len(rest) > 0 {
+			_, err = c.Conn.Write(rest)
+		}
 		return err
 	}
 	c.parts[0], c.parts[1] = head, body

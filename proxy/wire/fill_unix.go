@@ -15,6 +15,7 @@ type filler struct {
 	read  func(c *Conn) error
 	try   func(fd uintptr) bool // made once per connection
 	blind bool                  // try waits before it reads
+	fd    int                   // within try; else -1
 	n     int
 	err   error
 }
@@ -29,7 +30,7 @@ func (f *filler) init(c *Conn) {
 	if err != nil {
 		return
 	}
-	f.raw = raw
+	f.raw, f.fd = raw, -1
 	f.read = (*Conn).fillRaw
 	f.try = c.try
 }
@@ -41,6 +42,8 @@ func (f *filler) init(c *Conn) {
 // saves every answer a read that finds nothing.
 func (c *Conn) try(fd uintptr) bool {
 	f := &c.fill
+	f.fd = int(fd)
+	defer func() { f.fd = -1 }()
 	for {
 		if f.blind {
 			f.blind = false
@@ -77,7 +80,7 @@ func (c *Conn) pull(fd int) (room int) {
 	}
 	room = len(c.buf) - c.w
 	for {
-		f.n, f.err = syscall.Read(fd, c.buf[c.w:])
+		f.n, f.err = read(fd, c.buf[c.w:])
 		if f.err != syscall.EINTR {
 			break
 		}
@@ -89,6 +92,21 @@ func (c *Conn) pull(fd int) (room int) {
 		c.release()
 	}
 	return room
+}
+
+// push writes what the socket takes at once, and gives the rest.
+func (c *Conn) push(b []byte) (rest []byte, err error) {
+	if c.fill.fd < 0 {
+		return b, nil
+	}
+	switch n, err := write(c.fill.fd, b); {
+	case err == syscall.EAGAIN || err == syscall.EINTR:
+		return b, nil
+	case err != nil:
+		return nil, os.NewSyscallError("write", err)
+	default:
+		return b[n:], nil
+	}
 }
 
 func (c *Conn) fillRaw() error {
