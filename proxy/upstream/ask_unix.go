@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 )
 
 // asker does a small exchange within one call of RawConn.Read: the look at a pooled
@@ -66,11 +68,11 @@ func (s *source) askOnce(fd int) bool {
 			return true
 		}
 		a.sent = true
-		a.wrote, a.err = s.nc.Write(a.request)
+		a.wrote, a.err = s.write(fd, a.request)
 		return a.err != nil
 	}
 	for {
-		a.n, a.errn = syscall.Read(fd, a.into)
+		a.n, a.errn = nonblock.Read(fd, a.into)
 		if a.errn != syscall.EINTR {
 			break
 		}
@@ -78,8 +80,20 @@ func (s *source) askOnce(fd int) bool {
 	return a.errn != syscall.EAGAIN
 }
 
-// peek leaves what it sees in the socket.
-func peek(fd int, spare []byte) verdict {
-	n, _, err := syscall.Recvfrom(fd, spare, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	return judge(n, err)
+// write writes what the socket takes at once, and then the rest.
+func (s *source) write(fd int, b []byte) (int, error) {
+	n, err := nonblock.Write(fd, b)
+	switch {
+	case err == syscall.EAGAIN || err == syscall.EINTR:
+		n = 0
+	case err != nil:
+		return 0, os.NewSyscallError("write", err)
+	case n == len(b):
+		return n, nil
+	}
+	more, err := s.nc.Write(b[n:])
+	return n + more, err
 }
+
+// peek leaves what it sees in the socket.
+func peek(fd int, spare []byte) verdict { return judge(nonblock.Peek(fd, spare)) }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 )
 
 // filler reads into the connection's buffer, and takes one only when bytes are there:
@@ -80,7 +82,7 @@ func (c *Conn) pull(fd int) (room int) {
 	}
 	room = len(c.buf) - c.w
 	for {
-		f.n, f.err = read(fd, c.buf[c.w:])
+		f.n, f.err = nonblock.Read(fd, c.buf[c.w:])
 		if f.err != syscall.EINTR {
 			break
 		}
@@ -99,7 +101,7 @@ func (c *Conn) push(b []byte) (rest []byte, err error) {
 	if c.fill.fd < 0 {
 		return b, nil
 	}
-	switch n, err := write(c.fill.fd, b); {
+	switch n, err := nonblock.Write(c.fill.fd, b); {
 	case err == syscall.EAGAIN || err == syscall.EINTR:
 		return b, nil
 	case err != nil:
