@@ -61,6 +61,9 @@ func (x *exchange) appendPassed(body *upstream.Body) bool {
 	end := bytes.IndexByte(head, '\n') + 1
 	// "HTTP/1.1 200 OK", of which the version is this hop's own.
 	b := append(append(x.out[:0], "HTTP/1.1"...), head[len("HTTP/1.1"):end]...)
+	if end <= len("HTTP/1.1 200 \r\n") { // without a reason, and maybe without the space
+		b = appendStatusLine(b[:0], body.Status())
+	}
 	b, ok := x.appendPassedFields(b, head[end:])
 	if x.out = b; !ok {
 		return false

@@ -60,6 +60,8 @@ type rig struct {
 	sessionConfig *sessioncheck.Config
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
+	// handleOnly pods answer nothing directly.
+	handleOnly bool
 }
 
 type pod struct {
@@ -138,6 +140,9 @@ func (r *rig) addPod() *pod {
 		ln = r.accept(ln)
 	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
+	if r.handleOnly {
+		srv.HandleOnly()
+	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	r.t.Cleanup(func() {
