@@ -27,7 +27,7 @@ func (h *Handler) direct(w *wire.Conn, head []byte) (did wire.Outcome, at time.T
 	}()
 	if !x.plain(head) || x.canonical() != nil || x.upgrade || x.wantsPurge() || x.match() != nil {
 		h.release(x)
-		return wire.Passed, x.began
+		return wire.Passed, at
 	}
 	if x.recallSession() {
 		if s := x.recallEntry(); s != nil {
@@ -38,7 +38,7 @@ func (h *Handler) direct(w *wire.Conn, head []byte) (did wire.Outcome, at time.T
 		}
 	}
 	w.Parked = x // the lines stay in the connection's buffer: there is no body to read into it
-	return wire.Passed, x.began
+	return wire.Passed, at
 }
 
 // plain takes the request apart. wire has checked the form of its first line.
