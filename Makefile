@@ -16,7 +16,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers frameworks bench demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers frameworks hotpath profile bench demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,16 @@ peers: test-deps ## Run curl, wrk, Python, Node and Chromium against the program
 
 frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and FastAPI behind the program.
 	$(GO) test ./frameworks -v -count=1 -timeout 15m
+
+hotpath: ## Count what a request costs, and compare with the baseline. HOTPATH=-update writes a new one.
+	$(GO) test ./hotpath -v -count=1 $(HOTPATH)
+
+profile: ## Profile CPU and allocations of SCENARIO (hit, session, pass, …; see BenchmarkServed), into bin/.
+	@mkdir -p bin
+	$(GO) test ./proxy -run '^$$' -bench 'Served/^$(or $(SCENARIO),hit)$$' -benchtime 5s -o bin/profile.test \
+		-cpuprofile bin/$(or $(SCENARIO),hit).cpu -memprofile bin/$(or $(SCENARIO),hit).mem -memprofilerate 512
+	$(GO) tool pprof -top -nodecount 40 bin/profile.test bin/$(or $(SCENARIO),hit).cpu
+	$(GO) tool pprof -top -nodecount 20 -sample_index alloc_objects bin/profile.test bin/$(or $(SCENARIO),hit).mem
 
 bench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
