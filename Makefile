@@ -18,7 +18,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,16 @@ frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and 
 
 producers: test-deps ## Put tasks into Redis with Celery, Sidekiq and redis-py, and look at what the program delivers.
 	$(GO) test ./producers -v -count=1 -timeout 15m
+
+hotpath: ## Count what a request costs, and compare with the baseline. HOTPATH=-update writes a new one.
+	$(GO) test ./hotpath -v -count=1 $(HOTPATH)
+
+profile: ## Profile CPU and allocations of SCENARIO (hit, session, pass, …; see BenchmarkServed), into bin/.
+	@mkdir -p bin
+	$(GO) test ./proxy -run '^$$' -bench 'Served/^$(or $(SCENARIO),hit)$$' -benchtime 5s -o bin/profile.test \
+		-cpuprofile bin/$(or $(SCENARIO),hit).cpu -memprofile bin/$(or $(SCENARIO),hit).mem -memprofilerate 512
+	$(GO) tool pprof -top -nodecount 40 bin/profile.test bin/$(or $(SCENARIO),hit).cpu
+	$(GO) tool pprof -top -nodecount 20 -sample_index alloc_objects bin/profile.test bin/$(or $(SCENARIO),hit).mem
 
 microbench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
