@@ -29,7 +29,7 @@ func (s *suite) flags(cmd *cobra.Command) {
 	f.StringVar(&s.pillion, "pillion", "", "the pillion to measure; empty builds ./cmd/pillion")
 	f.StringVar(&s.out, "out", "", "file to add the results to, as JSON; empty for none")
 	f.IntVar(&s.rounds, "rounds", 5, "rounds, in each of which all peers are measured one after the other")
-	f.IntVar(&s.retries, "retries", 2, "how often to repeat a round in which other programs took more than a twentieth of a core")
+	f.IntVar(&s.retries, "retries", 2, "how often to repeat a round in which other programs took more than a tenth of a core")
 	f.StringSliceVar(&s.peers, "peers", nil, "peers to measure; empty is all that are installed")
 }
 

@@ -185,7 +185,7 @@ func (s *Set) Merge(other *Set) {
 
 // QuietLimit is how much of a core other programs may take during a run that is worth
 // publishing.
-const QuietLimit = 0.05
+const QuietLimit = 0.1
 
 // Warn says it when other programs took too much.
 func (s *Set) Warn(w io.Writer) error {
