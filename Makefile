@@ -18,7 +18,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,11 +83,14 @@ profile: ## Profile CPU and allocations of SCENARIO (hit, session, pass, …; se
 microbench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
 
-bench: bench-deps ## Measure pillion beside other programs that do the same. BENCH="--rounds 3 --out FILE".
+bench: bench-deps ## Measure pillion beside other programs that do the same; writes docs/benchmarks.md unless the run was disturbed. BENCH="--rounds 3 --peers pillion,nginx".
 	cd bench && $(GO) run . all $(BENCH)
 
-bench-queue: bench-deps ## Measure the queue agent beside asynq and BullMQ. BENCH as above.
-	cd bench && for s in queue-drain queue-idle queue-delay; do $(GO) run . $$s $(BENCH) || exit 1; done
+bench-queue: bench-deps ## Measure the queue agent beside asynq and BullMQ, and write nothing. BENCH as above.
+	cd bench && $(GO) run . all --write=false --only queue-drain,queue-idle,queue-delay $(BENCH)
+
+bench-http: bench-deps ## Measure HTTP requests beside nginx, HAProxy, Varnish and nginx with Lua and Redis, and write nothing. BENCH as above.
+	cd bench && $(GO) run . http $(BENCH)
 
 bench-deps: ## Install the programs that `make bench` measures, where they are absent.
 	./bench/install-deps
