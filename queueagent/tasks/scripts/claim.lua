@@ -5,7 +5,8 @@
 -- KEYS[2] records: hash, id -> envelope
 -- KEYS[3] leases: sorted set, "<id>|<token>" -> expiry in ms
 -- KEYS[4] retry: sorted set, id -> due in ms
--- KEYS[5] this process's last claim: string "<seq> <id> <id> ...", expiring
+-- KEYS[5] this process's last claim: string "<seq> <time in ms> <number of fresh tasks> <id of a
+--         retry> <id> ...", expiring
 -- KEYS[6] control: hash with "paused", "tat" (rate limit: the theoretical arrival time of
 --         the next task, in us) and "taken" (tasks taken from the source so far)
 -- ARGV[1] "left" or "right" (the end of a list), "delay" or "stream"
@@ -40,12 +41,19 @@ local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local source, records, leases, retry, last_claim, control = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local kind, token, n, seq = ARGV[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
-local expiry = now + tonumber(ARGV[5])
+-- Numbers that go out once for each task are made text once.
+local now_ms, expiry = string.format('%.0f', now), string.format('%.0f', now + tonumber(ARGV[5]))
 -- A reply holds about this many bytes of payload at most, and always one task.
 local BUDGET = 4 * 1024 * 1024
 -- How long a FIFO queue waits for the task that another agent has, and a paused one
 -- before it looks again, in ms.
 local FIFO_POLL, PAUSE_POLL = 250, 1000
+-- The id of a fresh task: the claim, the time and a number. The time is in it for a claim
+-- that is repeated after KEYS[5] has expired, by an agent that was cut off for so long: it
+-- takes new tasks then, and under the old ids it would write them over the old ones,
+-- which others may have now. The number has zeros in front, so that tasks of one batch
+-- stay in order in the retry set too.
+local FRESH_ID = '%s-%s-%04d'
 
 -- First, since it is right in any case, and it frees memory and the turn of a FIFO queue.
 local acked = 0
@@ -59,14 +67,14 @@ end
 
 local last = redis.call('GET', last_claim)
 if last then
-  local last_seq, last_ids = string.match(last, '^(%d+)(.*)$')
+  local last_seq, at, n_fresh, retry_ids = string.match(last, '^(%d+) (%d+) (%d+)(.*)$')
   if tonumber(last_seq) > seq then
     return {now, -1, acked, 'late', ''}
   end
   if tonumber(last_seq) == seq then
     local out = {now, -1, acked, '', ''}
     redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
-    for id in string.gmatch(last_ids, '%S+') do
+    local function again(id)
       local member = id .. '|' .. token
       local envelope = redis.call('HGET', records, id)
       if envelope and redis.call('ZSCORE', leases, member) then
@@ -74,6 +82,12 @@ if last then
         out[#out + 1] = id
         out[#out + 1] = envelope
       end
+    end
+    for id in string.gmatch(retry_ids, '%S+') do
+      again(id)
+    end
+    for i = 1, tonumber(n_fresh) do
+      again(string.format(FRESH_ID, ARGV[2], at, i))
     end
     return out
   end
@@ -111,38 +125,37 @@ if ARGV[9] == '1' then
   retries_only = wait == 0
 end
 
-local status, ids, out, leased, fresh, bytes, taken = '', {}, {}, {}, {}, 0, 0
+local status, reply = '', {now, -1, acked, '', ''}
+local retried, leased, fresh = {}, {}, {}
+local count, taken, bytes = 0, 0, 0 -- tasks, fresh ones among them, and the size of all envelopes
+local suffix = '|' .. token
 
 local function take(id, envelope)
-  ids[#ids + 1] = id
-  out[#out + 1] = id
-  out[#out + 1] = envelope
-  leased[#leased + 1] = expiry
-  leased[#leased + 1] = id .. '|' .. token
+  count = count + 1
+  reply[4 + 2 * count] = id
+  reply[5 + 2 * count] = envelope
+  leased[2 * count - 1] = expiry
+  leased[2 * count] = id .. suffix
   bytes = bytes + #envelope
 end
 
--- The time is in the id for a claim that is repeated after KEYS[5] has expired, by an
--- agent that was cut off for so long: it takes new tasks then, and under the old ids it
--- would write them over the old ones, which others may have now. The number has zeros in
--- front, so that tasks of one batch stay in order in the retry set too.
 local function take_fresh(payload, since)
   taken = taken + 1
-  local id = string.format('%s-%.0f-%04d', ARGV[2], now, taken)
+  local id = string.format(FRESH_ID, ARGV[2], now_ms, taken)
   local envelope = 'f 0 0 ' .. since .. '\n' .. payload
-  fresh[#fresh + 1] = id
-  fresh[#fresh + 1] = envelope
+  fresh[2 * taken - 1] = id
+  fresh[2 * taken] = envelope
   take(id, envelope)
 end
 
 -- How many tasks to ask for next: one first, then what the budget has room for when the
 -- others are as large.
 local function chunk()
-  local want = n - #ids
-  if #ids == 0 then
+  local want = n - count
+  if count == 0 then
     return math.min(want, 1)
   end
-  return math.min(want, math.floor((BUDGET - bytes) * #ids / math.max(bytes, 1)))
+  return math.min(want, math.floor((BUDGET - bytes) * count / math.max(bytes, 1)))
 end
 
 local function from_retry(want)
@@ -154,6 +167,7 @@ local function from_retry(want)
   local envelopes = redis.call('HMGET', records, unpack(due))
   for i = 1, #due do
     if envelopes[i] then -- else it was acknowledged late, by an earlier owner
+      retried[#retried + 1] = due[i]
       take(due[i], envelopes[i])
     end
   end
@@ -170,7 +184,7 @@ local function from_list(pop, want)
     return 0
   end
   for i = 1, #payloads do
-    take_fresh(payloads[i], now)
+    take_fresh(payloads[i], now_ms)
   end
   return #payloads
 end
@@ -241,7 +255,7 @@ end
 
 -- Takes chunks until there is nothing more, or no room; true: no room.
 local function fill(take_some)
-  while #ids < n do
+  while count < n do
     local want = chunk()
     if want < 1 then
       return true
@@ -257,20 +271,20 @@ local full = fill(from_retry)
 if not full and not retries_only then
   full = fill(from[kind])
 end
-if #fresh > 0 then
+if taken > 0 then
   redis.call('HSET', records, unpack(fresh))
 end
-if #leased > 0 then
+if count > 0 then
   redis.call('ZADD', leases, unpack(leased))
 end
-if interval > 0 and #ids > 0 then
-  redis.pcall('HSET', control, 'tat', string.format('%.0f', tat + #ids * interval))
+if interval > 0 and count > 0 then
+  redis.pcall('HSET', control, 'tat', string.format('%.0f', tat + count * interval))
 end
 if taken > 0 then
   redis.pcall('HINCRBY', control, 'taken', taken)
 end
 -- Fails only when Redis is full and nothing was taken; then nothing is lost by it.
-redis.pcall('SET', last_claim, seq .. ' ' .. table.concat(ids, ' '), 'PX', ARGV[8])
+redis.pcall('SET', last_claim, seq .. ' ' .. now_ms .. ' ' .. taken .. ' ' .. table.concat(retried, ' '), 'PX', ARGV[8])
 
 -- The entry that the group has been given last: from there a reader can wait.
 local function last_delivered()
@@ -294,9 +308,9 @@ end
 local wait = -1
 if full then
   wait = 0
-elseif limited and #ids == n then
+elseif limited and count == n then
   wait, status = math.ceil(interval / 1000), status == '' and 'limited' or status
-elseif #ids < n and status == '' then
+elseif count < n and status == '' then
   wait = until_head(retry, now)
   if kind == 'delay' then
     local head = redis.call('ZRANGE', source, 0, 0, 'WITHSCORES')
@@ -315,8 +329,5 @@ elseif #ids < n and status == '' then
     last_id = last_delivered()
   end
 end
-local reply = {now, wait, acked, status, last_id}
-for i = 1, #out do
-  reply[#reply + 1] = out[i]
-end
+reply[2], reply[4], reply[5] = wait, status, last_id
 return reply
