@@ -12,7 +12,7 @@ import (
 )
 
 // plan is how many failures there are.
-type plan struct{ kills, outages, restarts, pauses int }
+type plan struct{ kills, outages, restarts, hangs, pauses int }
 
 // event is one failure: it comes when so many tasks are done, and some time after that.
 type event struct {
@@ -23,12 +23,12 @@ type event struct {
 
 // toll counts what has happened.
 type toll struct {
-	kills, double, blind  int
-	outages               [modes]int
-	restarts, clean       int
-	pauses, expired       int
-	killed, cut, restored int // deliveries in flight at these
-	paused                int
+	kills, double, blind   int
+	outages                [modes]int
+	restarts, clean        int
+	pauses, hangs, expired int
+	killed, cut, restored  int // deliveries in flight at these
+	paused, hung           int
 }
 
 // chaos makes things fail. It is for one goroutine, but for what mu guards.
@@ -83,6 +83,7 @@ func (c *chaos) schedule(p plan, total int) []event {
 	spread(p.kills-p.kills/5, kill)
 	inside(p.restarts/2, restart)
 	spread(p.restarts-p.restarts/2, restart)
+	spread(p.hangs, func(int) { c.hangRedis() })
 	spread(p.pauses, func(int) { c.pause() })
 	slices.SortStableFunc(events, func(a, b event) int {
 		return cmp.Or(cmp.Compare(a.mark, b.mark), cmp.Compare(a.after, b.after))
@@ -209,6 +210,25 @@ func (c *chaos) restartRedis() {
 	ns := c.broker.inFlight("")
 	c.book.excuse(ns...)
 	c.toll.restored += len(ns)
+}
+
+// hangRedis lets Redis stand still for longer than a call may take: agents give calls up
+// and repeat them, and then Redis executes both.
+func (c *chaos) hangRedis() {
+	c.toll.hangs++
+	ns := c.broker.inFlight("")
+	if err := c.broker.srv.Pause(); err != nil {
+		c.tb.Fatal(err)
+	}
+	awaitEnd(nil, time.Second+c.upTo(5*time.Second))
+	if err := c.broker.srv.Resume(); err != nil {
+		c.tb.Fatal(err)
+	}
+	ns = append(ns, c.broker.inFlight("")...)
+	slices.Sort(ns)
+	ns = slices.Compact(ns)
+	c.book.excuse(ns...)
+	c.toll.hung += len(ns)
 }
 
 // pause stops an agent for longer than its leases.
