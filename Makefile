@@ -18,7 +18,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale ledger ledger-backlog peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ soak: ## Pass SOAK_URLS (default 2000000) unique URLs through a process and watc
 
 scale: ## Pass bodies of 4 GiB, streams, and 20,000 idle connections through the program, and print memory and latency. SCALE="-size MiB -idle n -slow n".
 	$(GO) test ./scale -v -count=1 -timeout 30m $(SCALE)
+
+fleet: test-deps ## Simulate up to 200 pods on one Redis, and print what they cost it; CSV files go to bin/fleet. FLEET="-only hot -pods 10,50".
+	$(GO) run ./fleet -csv bin/fleet $(FLEET)
 
 ledger: ## Deliver 1,000,000 tasks through 100 kill -9 of agents, 20 outages of the application and 10 restarts of Redis; writes the table in docs/queues.md. SEED=n repeats the choices, LEDGER="-tasks n -kills n -outages n -restarts n -hangs n -pauses n".
 	$(GO) test ./ledger -run 'TestLedger$$' -v -count=1 -timeout 1h -doc ../docs/queues.md $(LEDGER)

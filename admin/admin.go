@@ -49,6 +49,8 @@ type Deps struct {
 	Sessions Sessions
 	// Enqueuer is nil where there are no queues to add tasks to.
 	Enqueuer Enqueuer
+	// Queues is nil where there are none to ask about.
+	Queues Queues
 }
 
 // Server is the admin listener.
@@ -69,6 +71,7 @@ func New(cfg Config, deps Deps) *Server {
 	mux.Handle("POST /purge", s.guarded(s.purge))
 	s.handleSessions(mux)
 	s.handleEnqueue(mux)
+	s.handleQueues(mux)
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

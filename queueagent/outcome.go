@@ -43,6 +43,7 @@ type outcome struct {
 	status   int           // 0: there was none
 	excerpt  string        // of the answer's body; bounded
 	took     time.Duration // the delivery, from its begin to its end
+	noted    bool          // counted and logged already
 }
 
 // kindNotReady is a failure that the application's readiness excuses.

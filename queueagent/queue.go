@@ -36,6 +36,7 @@ type queue struct {
 	gate   *gate
 	alarm  *alarm
 	slots  *slots
+	acks   *ackBox
 	flight *flight
 	stats  counters
 	watch  watchState // of the watcher and the claimer

@@ -7,8 +7,9 @@ import (
 	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
-// settleLoop writes results to Redis. What has piled up during one call goes into the
-// next: the busier the queue, the larger the batches. It ends when outcomes is closed.
+// settleLoop writes results to Redis, but leaves acknowledgements to the claimer as long as
+// there is one. What has piled up during one call goes into the next: the busier the
+// queue, the larger the batches. It ends when outcomes is closed.
 func (q *queue) settleLoop() {
 	batch := make([]outcome, 0, tasks.MaxBatch)
 	for o := range q.outcomes {
@@ -16,14 +17,40 @@ func (q *queue) settleLoop() {
 		for len(batch) < tasks.MaxBatch && q.more(&batch) {
 		}
 		for _, o := range batch {
-			q.note(o)
+			if !o.noted {
+				q.note(o)
+			}
 		}
-		ok := q.write(batch)
-		q.flight.remove(batch)
-		if ok {
-			q.slots.put(len(batch))
+		acks := acksFirst(batch)
+		if q.acks.add(batch[:acks]) {
+			q.settle(batch[acks:])
+		} else {
+			q.settle(batch)
 		}
 		clear(batch)
+	}
+}
+
+// acksFirst moves successful deliveries to the front, and counts them.
+func acksFirst(batch []outcome) (n int) {
+	for i := range batch {
+		if batch[i].verdict == verdictAck {
+			batch[i], batch[n] = batch[n], batch[i]
+			n++
+		}
+	}
+	return n
+}
+
+// settle writes results and frees their slots.
+func (q *queue) settle(batch []outcome) {
+	if len(batch) == 0 {
+		return
+	}
+	ok := q.write(batch)
+	q.flight.remove(batch)
+	if ok {
+		q.slots.put(len(batch))
 	}
 }
 

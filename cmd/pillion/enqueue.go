@@ -29,10 +29,12 @@ type enqueueFlags struct {
 func (p *program) queueCommand() *cobra.Command {
 	cmd := plain(&cobra.Command{
 		Use:   "queue",
-		Short: "Add tasks to queues",
+		Short: "Show, pause and check queues, add tasks to them, and decide on dead letters",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	})
-	cmd.AddCommand(p.queueEnqueueCommand())
+	cmd.AddCommand(p.queueEnqueueCommand(), p.queueListCommand(), p.queuePauseCommand("pause", "Stop a queue on every pod, until it is resumed; what is under way ends"),
+		p.queuePauseCommand("resume", "Let a paused queue go on"), p.deadCommand(), p.fsckCommand())
+	cmd.AddCommand(p.taskCommands()...)
 	return cmd
 }
 

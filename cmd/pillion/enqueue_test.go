@@ -104,7 +104,11 @@ func TestEnqueueOfTheProgram(t *testing.T) {
 			t.Errorf("a task of %d bytes: %d, want %d", len(body), got, status)
 		}
 	}
-	want := []string{"mail \x00\xff from a file", "orders \x00\xff from a file", "later \x00\xff from a file", "later over http"}
+	big := strings.Repeat("\x00\xff\r\n large\n", 1<<20) // 10 MiB
+	if got := post(t, side, "mail", big); got != 202 {
+		t.Errorf("a task of 10 MiB: %d", got)
+	}
+	want := []string{"mail " + big, "mail \x00\xff from a file", "orders \x00\xff from a file", "later \x00\xff from a file", "later over http"}
 	programtest.Eventually(t, 10*time.Second, "the tasks are delivered", app.has(want...))
 
 	page := func() int {

@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -45,40 +44,19 @@ type DeadLetter struct {
 	// Damaged says what is wrong with an entry that pillion cannot have written; it
 	// cannot be replayed.
 	Damaged string
+
+	typePath string
 }
 
-// Type gives the payload's JSON field "type", or "". Of a payload that was cut short it may be
-// missing.
-func (d *DeadLetter) Type() string { return typeOf(d.Payload) }
-
-// typeOf reads the top level of a JSON object; of several fields the last counts.
-func typeOf(payload string) (typ string) {
-	if !strings.HasPrefix(strings.TrimLeft(payload, " \t\r\n"), "{") {
-		return ""
-	}
-	dec := json.NewDecoder(strings.NewReader(payload))
-	_, _ = dec.Token()
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return typ
-		}
-		var value json.RawMessage
-		if dec.Decode(&value) != nil {
-			return typ
-		}
-		if name == "type" && json.Unmarshal(value, &typ) != nil {
-			typ = ""
-		}
-	}
-	return typ
-}
+// Type gives the task's type, at Options.TypePath of the payload, or "". Of a payload that
+// was cut short it may be missing.
+func (d *DeadLetter) Type() string { return typeOf(d.Payload, d.typePath) }
 
 // DeadFilter chooses dead letters. What is not set does not matter; the zero value
 // chooses all.
 type DeadFilter struct {
 	Reason, ID string
-	// Type is the payload's JSON field "type".
+	// Type is the task's type; see DeadLetter.Type.
 	Type string
 	// Contains is looked for in the detail and in the payload.
 	Contains string
@@ -240,7 +218,10 @@ func (s *Store) scanDead(ctx context.Context, r deadRange, visit func(*DeadLette
 		if err != nil {
 			return err
 		}
-		last, more, err := eachEntry(reply, visit)
+		last, more, err := eachEntry(reply, func(d *DeadLetter) error {
+			d.typePath = s.TypePath
+			return visit(d)
+		})
 		if err != nil || !more {
 			return err
 		}

@@ -259,13 +259,16 @@ func TestManyDeadLetters(t *testing.T) {
 }
 
 func TestTypeOf(t *testing.T) {
-	for payload, want := range map[string]string{
-		`{"type":"a"}`: "a", ` {"x":[1,{"type":"b"}],"type":"c"}`: "c", `{"type":"a","type":"b"}`: "b",
-		`{"Type":"a"}`: "", `{"type":5}`: "", `["type","a"]`: "", "": "", "\xff": "", `{"type":"a","data":"cut off he`: "a",
-		`{"data":"cut off he`: "", `{"type":"\u00e9"}`: "é", "{": "", `{"type"`: "",
+	for _, c := range [][3]string{
+		{`{"type":"a"}`, "", "a"}, {` {"x":[1,{"type":"b"}],"type":"c"}`, "", "c"}, {`{"type":"a","type":"b"}`, "", "b"},
+		{`{"Type":"a"}`, "", ""}, {`{"type":5}`, "", ""}, {`{"type":"a","type":{}}`, "", ""}, {`["type","a"]`, "", ""}, {"", "", ""}, {"\xff", "", ""},
+		{`{"type":"a","data":"cut off he`, "", "a"}, {`{"data":"cut off he`, "", ""}, {`{"type":"\u00e9"}`, "type", "é"}, {"{", "", ""}, {`{"type"`, "", ""},
+		{`{"headers":{"x":{"task":1},"task":"a"},"type":"b"}`, "headers.task", "a"}, {`{"headers":["task","a"]}`, "headers.task", ""},
+		{`{"headers":"task"}`, "headers.task", ""}, {`{"headers":{"task":"a","args":[1,2`, "headers.task", "a"}, {`{"headers":{"task":{"a":1}}}`, "headers.task", ""},
+		{`{"headers":{"task":"a"},"headers":{}}`, "headers.task", ""}, {`{"a":{"b":{"c":"d"}}}`, "a.b.c", "d"}, {`{"a":null,"type":"x"}`, "a.b", ""},
 	} {
-		if got := typeOf(payload); got != want {
-			t.Errorf("type of %s is %q: want %q", payload, got, want)
+		if got := typeOf(c[0], c[1]); got != c[2] {
+			t.Errorf("type of %s at %q is %q: want %q", c[0], c[1], got, c[2])
 		}
 	}
 }
@@ -293,7 +296,8 @@ func FuzzTypeOf(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if typ := typeOf(s); typ != "" && !strings.Contains(s, "type") && !strings.Contains(s, `\u`) {
+		_ = typeOf(s, "a.type")
+		if typ := typeOf(s, ""); typ != "" && !strings.Contains(s, "type") && !strings.Contains(s, `\u`) {
 			t.Errorf("%q has the type %q", s, typ)
 		}
 	})

@@ -17,7 +17,7 @@ func ParseEntryID(s string) (EntryID, error) {
 	ms, seq, ok := strings.Cut(s, "-")
 	a, errA := strconv.ParseUint(ms, 10, 64)
 	b, errB := strconv.ParseUint(seq, 10, 64)
-	if !ok || errA != nil || errB != nil {
+	if !ok || errA != nil || errB != nil || a == 0 && b == 0 { // Redis gives no entry the id 0-0
 		return EntryID{}, fmt.Errorf("%.40q is not the id of an entry: write it as 1700000000000-0", s)
 	}
 	return EntryID{a, b}, nil

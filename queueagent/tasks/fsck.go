@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,7 @@ type Report struct {
 	// Counts has the number of findings of each kind, Findings the first 1000.
 	Counts   map[Fault]int `json:"counts"`
 	Findings []Finding     `json:"findings"`
+	repaired int           // of the broken ones
 }
 
 func (r *Report) add(fault Fault, what, detail string, repaired bool) {
@@ -93,9 +95,38 @@ func (r *Report) add(fault Fault, what, detail string, repaired bool) {
 		r.Counts = make(map[Fault]int)
 	}
 	r.Counts[fault]++
+	if repaired && fault.Level() == Broken {
+		r.repaired++
+	}
 	if len(r.Findings) < maxFindings {
 		r.Findings = append(r.Findings, Finding{fault, fault.Level(), r.Queue, what, detail, repaired})
 	}
+}
+
+// Broken says whether an invariant does not hold, and was not repaired.
+func (r *Report) Broken() bool {
+	left := 0
+	for fault, n := range r.Counts {
+		if fault.Level() == Broken {
+			left += n
+		}
+	}
+	return left > r.repaired
+}
+
+// Summary says in a few words what was found.
+func (r *Report) Summary() string {
+	var faults []string
+	for fault, n := range r.Counts {
+		if fault.Level() != Info {
+			faults = append(faults, fmt.Sprintf("%s %d", fault, n))
+		}
+	}
+	if len(faults) == 0 {
+		return "nothing wrong"
+	}
+	slices.Sort(faults)
+	return strings.Join(faults, ", ")
 }
 
 // Add notes a finding.

@@ -45,7 +45,7 @@ func parts(name string) []string {
 	switch name {
 	case "claim", "adopt":
 		return []string{"common", "stream", name}
-	case "ack", "renew", "dead":
+	case "renew", "dead":
 		return []string{name}
 	}
 	return []string{"common", name}

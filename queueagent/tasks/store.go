@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,7 +44,10 @@ type Options struct {
 	Scripts *Scripts
 	// Prefix begins the name of every key, Queue is the queue's name in them.
 	Prefix, Queue string
-	Source        Source
+	// TypePath is the dotted path of a task's type in a JSON payload; "": "type". Only
+	// dead letters are told apart by it.
+	TypePath string
+	Source   Source
 	// Agent is the same after a restart, and no other's. Nonce is 32 hexadecimal digits, unique to
 	// this process and queue.
 	Agent, Nonce string
@@ -70,7 +75,11 @@ type Store struct {
 
 // New makes a store. Redis need not be up.
 func New(o Options) *Store {
-	owner := o.Agent + ":" + o.Nonce[:16]
+	// The token of a lease proves to the admin API that a task is the caller's. So it has
+	// nothing of the nonce, which is in every task's id.
+	var epoch [8]byte
+	_, _ = rand.Read(epoch[:]) // never fails
+	owner := o.Agent + ":" + hex.EncodeToString(epoch[:])
 	return &Store{
 		Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner,
 		clock: newClock(),
@@ -86,13 +95,15 @@ type Claimed struct {
 	Blocked string
 	// SourceErr says why the source cannot be read: say, it has the wrong type.
 	SourceErr string
+	Acked     int // acknowledged tasks that were still there
 	// LastID is the last entry that a stream's group was given; "": not known.
 	LastID string
 }
 
-// Claim leases up to n tasks. After an error, the same seq must be sent again until
-// it succeeds; a seq is never used for a second claim.
-func (s *Store) Claim(ctx context.Context, seq uint64, n int) (Claimed, error) {
+// Claim leases up to n tasks, and before that acknowledges some as Ack does. After an
+// error, the same seq must be sent again, with the same acks, until it succeeds; a seq is
+// never used for a second claim.
+func (s *Store) Claim(ctx context.Context, seq uint64, n int, acks ...string) (Claimed, error) {
 	now, err := s.now(ctx)
 	if err != nil {
 		return Claimed{}, err
@@ -102,12 +113,12 @@ func (s *Store) Claim(ctx context.Context, seq uint64, n int) (Claimed, error) {
 	k := &s.Keys
 	reply, err := s.run(ctx, s.Scripts.claim,
 		[]string{k.Source, k.Records, k.Leases, k.Retry, k.Claim, k.Control},
-		[]string{
+		append([]string{
 			s.Source.mode(), s.Nonce + "-" + num, token, strconv.Itoa(n), millis(s.Lease), num,
 			strconv.FormatInt(now.Add(claimWindow).UnixMilli(), 10), millis(s.Lease + 2*claimWindow),
 			flag(s.FIFO), strconv.FormatInt(s.Every.Microseconds(), 10), strconv.Itoa(s.Burst),
 			strconv.Itoa(s.Source.units()), s.Source.Group, s.Source.Field, flag(s.Source.Delete),
-		})
+		}, acks...))
 	if err != nil {
 		return Claimed{}, err
 	}
@@ -119,20 +130,20 @@ func (s *Store) Claim(ctx context.Context, seq uint64, n int) (Claimed, error) {
 }
 
 func (s *Store) parseClaim(reply []rueidis.RedisMessage, token string) (Claimed, error) {
-	if len(reply) < 4 || len(reply)%2 != 0 {
-		return Claimed{}, fmt.Errorf("claim gave %d values: want an even number", len(reply))
+	if len(reply) < 5 || len(reply)%2 == 0 {
+		return Claimed{}, fmt.Errorf("claim gave %d values: want an odd number", len(reply))
 	}
-	n, err := ints(reply[:2], 2)
+	n, err := ints(reply[:3], 3)
 	if err != nil {
 		return Claimed{}, err
 	}
-	text := make([]string, len(reply)-2)
+	text := make([]string, len(reply)-3)
 	for i := range text {
-		if text[i], err = reply[i+2].ToString(); err != nil {
+		if text[i], err = reply[i+3].ToString(); err != nil {
 			return Claimed{}, err
 		}
 	}
-	out := Claimed{Next: s.clock.after(n[0], n[1]), SourceErr: text[0], LastID: text[1]}
+	out := Claimed{Acked: int(n[2]), Next: s.clock.after(n[0], n[1]), SourceErr: text[0], LastID: text[1]}
 	switch out.SourceErr {
 	case "paused", "limited", "busy":
 		out.Blocked, out.SourceErr = out.SourceErr, ""

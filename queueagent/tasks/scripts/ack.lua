@@ -6,13 +6,4 @@
 --
 -- Returns how many tasks there were still to remove.
 
-local ids = {}
-for i = 1, #ARGV do
-  ids[i] = string.sub(ARGV[i], 1, string.find(ARGV[i], '|', 1, true) - 1)
-end
-local released = redis.call('ZREM', KEYS[2], unpack(ARGV))
-local removed = redis.call('HDEL', KEYS[1], unpack(ids))
-if released < #ids then -- some lease had run out: its task may wait in retry
-  redis.call('ZREM', KEYS[3], unpack(ids))
-end
-return removed
+return ack(KEYS[1], KEYS[2], KEYS[3], ARGV)

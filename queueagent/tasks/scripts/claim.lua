@@ -1,4 +1,5 @@
--- Leases tasks to an agent: due retries first, then fresh tasks from the source.
+-- Removes delivered tasks, as ack.lua does, and leases others: due retries first, then
+-- fresh tasks from the source.
 --
 -- KEYS[1] source: a list, a sorted set with due times as scores, or a stream
 -- KEYS[2] records: hash, id -> envelope
@@ -21,9 +22,10 @@
 -- ARGV[12] units of a delay score in a second: "1" or "1000"
 -- ARGV[13] consumer group  ARGV[14] field of the payload, or ""  ARGV[15] "1": XDEL what
 --         was taken (a stream)
+-- ARGV[16..] lease members of delivered tasks, at most 1000
 --
--- Returns {now in ms, ms until there may be a task or -1, status, last entry id that the group was
--- given or "", id, envelope, id, envelope, ...}. Status is "", "late", the error of the source
+-- Returns {now in ms, ms until there may be a task or -1, delivered tasks that were still there,
+-- status, last entry id that the group was given or "", id, envelope, id, envelope, ...}. Status is "", "late", the error of the source
 -- (say, WRONGTYPE), or why there may be tasks that must not be taken yet: "paused", "limited"
 -- (the rate) or "busy" (the task before is not done).
 --
@@ -45,18 +47,24 @@ local BUDGET = 4 * 1024 * 1024
 -- before it looks again, in ms.
 local FIFO_POLL, PAUSE_POLL = 250, 1000
 
+-- First, since it is right in any case, and it frees memory and the turn of a FIFO queue.
+local acked = 0
+if #ARGV > 15 then
+  acked = ack(records, leases, retry, {unpack(ARGV, 16)})
+end
+
 if now > tonumber(ARGV[7]) then
-  return {now, -1, 'late', ''}
+  return {now, -1, acked, 'late', ''}
 end
 
 local last = redis.call('GET', last_claim)
 if last then
   local last_seq, last_ids = string.match(last, '^(%d+)(.*)$')
   if tonumber(last_seq) > seq then
-    return {now, -1, 'late', ''}
+    return {now, -1, acked, 'late', ''}
   end
   if tonumber(last_seq) == seq then
-    local out = {now, -1, '', ''}
+    local out = {now, -1, acked, '', ''}
     redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
     for id in string.gmatch(last_ids, '%S+') do
       local member = id .. '|' .. token
@@ -73,7 +81,7 @@ end
 
 local settings = redis.call('HMGET', control, 'paused', 'tat')
 if settings[1] then
-  return {now, PAUSE_POLL, 'paused', ''}
+  return {now, PAUSE_POLL, acked, 'paused', ''}
 end
 
 -- The rate limit is a leaky bucket as a meter (GCRA), shared by all agents.
@@ -83,7 +91,7 @@ if interval > 0 then
   tat = math.max(tonumber(settings[2] or '0'), now_us)
   local room = now_us + tonumber(ARGV[11]) * interval - tat
   if room < interval then
-    return {now, math.ceil((interval - room) / 1000), 'limited', ''}
+    return {now, math.ceil((interval - room) / 1000), acked, 'limited', ''}
   end
   room = math.floor(room / interval)
   limited = room < n
@@ -94,11 +102,11 @@ local retries_only = false
 if ARGV[9] == '1' then
   n = 1
   if #redis.call('ZRANGE', leases, 0, 0) > 0 then
-    return {now, FIFO_POLL, 'busy', ''}
+    return {now, FIFO_POLL, acked, 'busy', ''}
   end
   local wait = until_head(retry, now)
   if wait > 0 then
-    return {now, wait, 'busy', ''}
+    return {now, wait, acked, 'busy', ''}
   end
   retries_only = wait == 0
 end
@@ -307,7 +315,7 @@ elseif #ids < n and status == '' then
     last_id = last_delivered()
   end
 end
-local reply = {now, wait, status, last_id}
+local reply = {now, wait, acked, status, last_id}
 for i = 1, #out do
   reply[#reply + 1] = out[i]
 end

@@ -61,6 +61,20 @@ local function until_head(key, now)
   return math.max(0, math.ceil(tonumber(head[2]) - now))
 end
 
+-- Removes delivered tasks, by lease member, and gives how many were still there.
+local function ack(records, leases, retry, members)
+  local ids = {}
+  for i = 1, #members do
+    ids[i] = id_of(members[i])
+  end
+  local released = redis.call('ZREM', leases, unpack(members))
+  local removed = redis.call('HDEL', records, unpack(ids))
+  if released < #ids then -- some lease had run out: its task may wait in retry
+    redis.call('ZREM', retry, unpack(ids))
+  end
+  return removed
+end
+
 -- Moves a task to the dead letters. The stream is never trimmed here.
 local function bury(records, dead, id, e, reason, detail)
   redis.call('XADD', dead, '*', 'id', id, 'reason', reason, 'detail', detail,
