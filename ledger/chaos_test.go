@@ -47,7 +47,11 @@ type chaos struct {
 
 	outage chan struct{} // closed when the last outage has ended
 	resume []resumption
+	looked time.Time // for leases that have ended
 }
+
+// lookEvery is more often than agents look for leases that have ended.
+const lookEvery = 100 * time.Millisecond
 
 // resumption is when a stopped agent goes on.
 type resumption struct {
@@ -255,6 +259,10 @@ func (c *chaos) tick() {
 		}
 		return over
 	})
+	if time.Since(c.looked) < lookEvery {
+		return
+	}
+	c.looked = time.Now()
 	for _, a := range c.agents {
 		if a.paused {
 			continue
