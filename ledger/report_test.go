@@ -84,13 +84,15 @@ func placeIn(doc []byte, text string) ([]byte, error) {
 	if head, rest, ok = bytes.Cut(doc, []byte(heading)); !ok {
 		return nil, fmt.Errorf("has neither %q nor the heading \"## Ledger\": add one", beginMark)
 	}
-	return append(append(head, heading+"\n"+block+"\n"...), rest...), nil
+	return bytes.Join([][]byte{head, rest}, []byte(heading+"\n"+block+"\n")), nil
 }
 
 func TestPlaceIn(t *testing.T) {
+	long := strings.Repeat("what follows\n", 100)
 	for _, c := range []struct{ doc, want string }{
 		{"a\n" + beginMark + "\nold\n" + endMark + "\nz\n", "a\n" + beginMark + "\nnew\n" + endMark + "\nz\n"},
 		{"a\n\n## Ledger\n\ntext\n", "a\n\n## Ledger\n\n" + beginMark + "\nnew\n" + endMark + "\n\ntext\n"},
+		{"a\n\n## Ledger\n\n" + long, "a\n\n## Ledger\n\n" + beginMark + "\nnew\n" + endMark + "\n\n" + long},
 		{beginMark + "\nold\n", ""},
 		{"# Queues\n", ""},
 	} {
