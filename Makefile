@@ -18,7 +18,7 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers microbench bench bench-queue bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,14 +70,27 @@ frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and 
 producers: test-deps ## Put tasks into Redis with Celery, Sidekiq and redis-py, and look at what the program delivers.
 	$(GO) test ./producers -v -count=1 -timeout 15m
 
+hotpath: ## Count what a request costs, and compare with the baseline. HOTPATH=-update writes a new one.
+	$(GO) test ./hotpath -v -count=1 $(HOTPATH)
+
+profile: ## Profile CPU and allocations of SCENARIO (hit, session, pass, …; see BenchmarkServed), into bin/.
+	@mkdir -p bin
+	$(GO) test ./proxy -run '^$$' -bench 'Served/^$(or $(SCENARIO),hit)$$' -benchtime 5s -o bin/profile.test \
+		-cpuprofile bin/$(or $(SCENARIO),hit).cpu -memprofile bin/$(or $(SCENARIO),hit).mem -memprofilerate 512
+	$(GO) tool pprof -top -nodecount 40 bin/profile.test bin/$(or $(SCENARIO),hit).cpu
+	$(GO) tool pprof -top -nodecount 20 -sample_index alloc_objects bin/profile.test bin/$(or $(SCENARIO),hit).mem
+
 microbench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
 
-bench: bench-deps ## Measure pillion beside other programs that do the same. BENCH="--rounds 3 --out FILE".
+bench: bench-deps ## Measure pillion beside other programs that do the same; writes docs/benchmarks.md unless the run was disturbed. BENCH="--rounds 3 --peers pillion,nginx".
 	cd bench && $(GO) run . all $(BENCH)
 
-bench-queue: bench-deps ## Measure the queue agent beside asynq and BullMQ. BENCH as above.
-	cd bench && for s in queue-drain queue-idle queue-delay; do $(GO) run . $$s $(BENCH) || exit 1; done
+bench-queue: bench-deps ## Measure the queue agent beside asynq and BullMQ, and write nothing. BENCH as above.
+	cd bench && $(GO) run . all --write=false --only queue-drain,queue-idle,queue-delay $(BENCH)
+
+bench-http: bench-deps ## Measure HTTP requests beside nginx, HAProxy, Varnish and nginx with Lua and Redis, and write nothing. BENCH as above.
+	cd bench && $(GO) run . http $(BENCH)
 
 bench-deps: ## Install the programs that `make bench` measures, where they are absent.
 	./bench/install-deps

@@ -32,6 +32,7 @@ func root() *cobra.Command {
 	s := new(suite)
 	s.flags(cmd)
 	cmd.AddCommand(s.queueCommands()...)
+	cmd.AddCommand(s.httpCommand(), s.allCommand(), s.reportCommand(), targetCommand())
 	cmd.AddCommand(roles()...)
 	return cmd
 }

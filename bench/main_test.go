@@ -91,12 +91,37 @@ func TestQueueDelay(t *testing.T) {
 	}
 }
 
+// TestHTTP does most of the scenarios, in small, with pillion and what else is part of
+// this program.
+func TestHTTP(t *testing.T) {
+	names := []string{"hit-1k", "hit-304", "session-hit", "session-pass", "pass-post", "rules-1000", "purge-storm", "slow-origin", "latency-70"}
+	set := smoke(t, "http", "--pin=false", "--warm", "10ms", "--for", "100ms", "--peers", "pillion,fasthttp", "--scenario", strings.Join(names, ","))
+	for _, name := range names {
+		positive(t, set, name, "CPU")
+		positive(t, set, name, "throughput")
+		positive(t, set, name, "latency p99")
+	}
+	if set.Get("hit-1k", "fasthttp", "CPU") == nil {
+		t.Error("the bare server is part of this program, but was not measured")
+	}
+}
+
+func TestIdleServer(t *testing.T) {
+	set := smoke(t, "http", "--pin=false", "--peers", "pillion", "--scenario", "idle")
+	positive(t, set, "idle", "resident memory")
+	positive(t, set, "idle", "first answer")
+	positive(t, set, "idle", "binary")
+}
+
 func TestBadArguments(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--rounds":        {"queue-drain", "--rounds", "0"},
 		"--root":          {"queue-drain", "--root", "/proc"},
 		"no peer":         {"queue-drain", "--peers", "sidekiq", "--pillion", "x"},
 		"unknown command": {"queue"},
+		"--scenario":      {"http", "--pin=false", "--scenario", "hit-2k", "--pillion", "x"},
+		"--for":           {"http", "--pin=false", "--for", "0s"},
+		"--kind":          {"storm", "--kind", "snow"},
 		"--tasks":         {"sink", "--tasks", "0"},
 	} {
 		root := root()

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pillion-proxy/pillion/bench/queue"
+	"github.com/pillion-proxy/pillion/bench/rig"
 )
 
 // queueFlags are those of the queue scenarios.
@@ -66,15 +66,7 @@ func runIdle(cmd *cobra.Command, b *queue.Bench, f *queueFlags) error {
 }
 
 func (s *suite) queues(cmd *cobra.Command, f *queueFlags, do func(*queue.Bench) error) error {
-	out := cmd.OutOrStdout()
-	return s.measure(cmd.Context(), out, func() error {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		return do(&queue.Bench{
-			Self: self, Pillion: s.pillion, Root: s.root, Work: s.work, Out: out, Results: s.results,
-			Rounds: s.rounds, Retries: s.retries, Concurrency: f.concurrency, Peers: s.peers,
-		})
+	return s.measure(cmd.Context(), cmd.OutOrStdout(), func(r *rig.Rig) error {
+		return do(&queue.Bench{Rig: r, Concurrency: f.concurrency})
 	})
 }

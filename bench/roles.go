@@ -10,13 +10,15 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/bench/origin"
 	"github.com/pillion-proxy/pillion/bench/queue"
 	"github.com/pillion-proxy/pillion/bench/sink"
+	"github.com/pillion-proxy/pillion/bench/web"
 )
 
 // roles are the processes that this program starts of itself.
 func roles() []*cobra.Command {
-	all := []*cobra.Command{sinkRole(), asynqRole()}
+	all := []*cobra.Command{sinkRole(), asynqRole(), originRole(), stormRole()}
 	for _, cmd := range all {
 		cmd.Hidden = true
 		cmd.Args = cobra.NoArgs
@@ -56,6 +58,31 @@ func serve(ctx context.Context, addr string, h fasthttp.RequestHandler) error {
 	case <-ctx.Done():
 		return errors.Join(srv.Shutdown(), <-ended)
 	}
+}
+
+func originRole() *cobra.Command {
+	var addr string
+	var keys int
+	var sizes []int
+	cmd := &cobra.Command{Use: "origin", Short: "The application of the HTTP scenarios, and the bare fasthttp server"}
+	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:0", "where to listen")
+	cmd.Flags().IntVar(&keys, "keys", 1, "objects to prepare")
+	cmd.Flags().IntSliceVar(&sizes, "size", nil, "their sizes")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return serve(cmd.Context(), addr, origin.New(keys, sizes).Handle)
+	}
+	return cmd
+}
+
+func stormRole() *cobra.Command {
+	var s web.Storm
+	cmd := &cobra.Command{Use: "storm", Short: "Purges, or ends sessions, at a steady rate"}
+	cmd.Flags().StringVar(&s.Redis, "redis", "", "host:port")
+	cmd.Flags().StringVar(&s.Kind, "kind", "", "purge or revocation")
+	cmd.Flags().IntVar(&s.Rate, "rate", 1000, "changes a second")
+	cmd.Flags().IntVar(&s.Sessions, "sessions", 1, "how many sessions there are")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return s.Run(cmd.Context()) }
+	return cmd
 }
 
 func asynqRole() *cobra.Command {

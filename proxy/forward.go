@@ -150,7 +150,7 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 }
 
 func (x *exchange) scheme() string {
-	if x.ctx.IsTLS() || x.wire != nil && x.wire.IsTLS() {
+	if x.wire != nil && x.wire.IsTLS() || x.ctx != nil && x.ctx.IsTLS() {
 		return "https"
 	}
 	return "http"

@@ -140,6 +140,11 @@ type route struct {
 	missing      *redirect // nil: 401
 	csrf         *csrf     // nil: off
 
+	// dressed says that the rule changes fields that only the answer itself has.
+	dressed bool
+	// verbatim is the form of the entries that this route serves as they are stored.
+	verbatim form
+
 	// What the application of the rule brings with it.
 	origin      origin
 	upstream    string        // its name in metrics
@@ -200,10 +205,12 @@ func (h *Handler) compile(s Settings) (*snapshot, error) {
 			return nil, fmt.Errorf("rules[%d] %q: %w", i, s.Rules[i].Name, err)
 		}
 		snap.maxBody = max(snap.maxBody, snap.routes[i].maxBody)
+		snap.routes[i].settle(snap)
 	}
 	if snap.unmatched, err = h.compileRoute(&s, &Rule{Name: "unmatched"}, nil); err != nil {
 		return nil, err
 	}
+	snap.unmatched.settle(snap)
 	if snap.trusted, err = networks("server.trusted_proxies", s.Server.TrustedProxies); err != nil {
 		return nil, err
 	}
@@ -254,6 +261,17 @@ func (h *Handler) compileRoute(s *Settings, r *Rule, params []string) (route, er
 	}
 	out.bypass, err = cache.CompileBypass(r.Cache.Bypass)
 	return out, err
+}
+
+// settle completes a route in its place in the snapshot.
+func (out *route) settle(snap *snapshot) {
+	out.verbatim = form{snap: snap, route: out}
+	if e := out.responseEdit; e != nil {
+		for _, name := range e.drop {
+			out.dressed = out.dressed || foldEqualFold(name, snap.requestID) || foldEqualFold(name, "Age") ||
+				foldEqualFold(name, "Cache-Status") || foldEqualFold(name, "Content-Length")
+		}
+	}
 }
 
 // compileOwn compiles what CheckRule checks.

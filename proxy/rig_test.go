@@ -62,6 +62,8 @@ type rig struct {
 	tasks *proxy.TaskField
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
+	// handleOnly pods answer nothing directly.
+	handleOnly bool
 }
 
 type pod struct {
@@ -140,6 +142,9 @@ func (r *rig) addPod() *pod {
 		ln = r.accept(ln)
 	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
+	if r.handleOnly {
+		srv.HandleOnly()
+	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	r.t.Cleanup(func() {

@@ -16,8 +16,7 @@ import (
 // can have it. The field is ignored, as if it were not there, when Connection does not
 // name it, in HTTP/1.0, beside a body, and when nothing is offered that may be had.
 func (x *exchange) offersProtocol() bool {
-	h := &x.ctx.Request.Header
-	if !x.isGet() || !h.IsHTTP11() || x.size != 0 || !x.connectionNames("upgrade") {
+	if !x.isGet() || x.http10 || x.size != 0 || !x.connectionNames("upgrade") {
 		return false
 	}
 	x.scratch = x.appendOffer(x.scratch[:0])

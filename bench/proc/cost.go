@@ -17,22 +17,28 @@ type CPU map[int]time.Duration
 
 // CPUOf takes the time of a process and all that descend from it, to the nanosecond:
 // what /proc/PID/stat says of them is in hundredths of a second.
-func CPUOf(pids ...int) CPU {
-	out := make(CPU)
+func CPUOf(pids ...int) CPU { return Clocks(Tree(pids...)) }
+
+// Tree lists processes and all that descend from them. It reads all of /proc, which
+// takes some milliseconds.
+func Tree(pids ...int) []int {
 	children := parents()
-	for _, pid := range pids {
-		out.add(pid, children)
+	out := pids[:len(pids):len(pids)]
+	for i := 0; i < len(out); i++ {
+		out = append(out, children[out[i]]...)
 	}
 	return out
 }
 
-func (c CPU) add(pid int, children map[int][]int) {
-	if t, err := clock(pid); err == nil {
-		c[pid] = t
+// Clocks takes the time of these processes alone.
+func Clocks(pids []int) CPU {
+	out := make(CPU, len(pids))
+	for _, pid := range pids {
+		if t, err := clock(pid); err == nil {
+			out[pid] = t
+		}
 	}
-	for _, child := range children[pid] {
-		c.add(child, children)
-	}
+	return out
 }
 
 // Since gives the time that was used since an earlier look. What a process that has
@@ -168,4 +174,10 @@ func parseBusy(stat string) time.Duration {
 		ticks += n
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// Cores counts those of the machine, whichever of them we may use.
+func Cores() int {
+	text, _ := os.ReadFile("/proc/stat")
+	return strings.Count(string(text), "\ncpu")
 }

@@ -53,13 +53,7 @@ func describe(ctx context.Context, root string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Pillion is a running pillion.
-type Pillion struct {
-	*Process
-	Addr, Admin string // host:port
-}
-
-// PillionSpec says how to run it.
+// PillionSpec says how to run pillion.
 type PillionSpec struct {
 	Path     string // the program
 	Dir      string // where its configuration is written
@@ -70,32 +64,46 @@ type PillionSpec struct {
 	Env      []string
 }
 
-// StartPillion runs pillion and waits until it is ready.
-func StartPillion(ctx context.Context, s PillionSpec) (*Pillion, error) {
-	addr, err := FreeAddr()
-	if err != nil {
-		return nil, err
+// Prepare writes the configuration and says how to start pillion on free addresses.
+func (s PillionSpec) Prepare() (spec Spec, addr, admin string, err error) {
+	if addr, err = FreeAddr(); err != nil {
+		return spec, "", "", err
 	}
-	admin, err := FreeAddr()
-	if err != nil {
-		return nil, err
+	if admin, err = FreeAddr(); err != nil {
+		return spec, "", "", err
 	}
 	config := filepath.Join(s.Dir, "pillion.yaml")
 	if err := os.WriteFile(config, []byte(s.Config), 0o600); err != nil {
-		return nil, err
+		return spec, "", "", err
 	}
 	env := append([]string{"PILLION_LISTEN=" + addr, "PILLION_ADMIN_LISTEN=" + admin, "REDIS_URL=redis://" + s.Redis}, s.Env...)
 	if s.Upstream != "" {
 		env = append(env, "PILLION_UPSTREAM_URL="+s.Upstream)
 	}
-	p, err := Start(Spec{
-		Name: "pillion", Path: s.Path, Dir: s.Dir, Cores: s.Cores, Args: []string{"run", "--config", config}, Env: env,
-	})
+	return Spec{Name: "pillion", Path: s.Path, Dir: s.Dir, Cores: s.Cores, Args: []string{"run", "--config", config}, Env: env}, addr, admin, nil
+}
+
+// StartPillion runs pillion and waits until it is ready.
+func StartPillion(ctx context.Context, s PillionSpec) (*Process, error) {
+	spec, _, admin, err := s.Prepare()
+	if err != nil {
+		return nil, err
+	}
+	p, err := Start(spec)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.WaitHTTP(ctx, "http://"+admin+"/readyz"); err != nil {
 		return nil, errors.Join(err, p.Stop())
 	}
-	return &Pillion{Process: p, Addr: addr, Admin: admin}, nil
+	return p, nil
+}
+
+// PillionVersion asks the program for its version.
+func PillionVersion(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, path, "version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s version: %w", path, err)
+	}
+	return strings.TrimPrefix(strings.TrimSpace(string(out)), "pillion "), nil
 }

@@ -195,3 +195,33 @@ func (t *tail) String() string {
 	defer t.mu.Unlock()
 	return string(t.buf)
 }
+
+// PinSelf keeps this process off the first core, and on those from first on. A process
+// that has begun has threads on all cores, so it begins anew, once.
+func PinSelf(first int) error {
+	var now unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &now); err != nil {
+		return err
+	}
+	if !now.IsSet(0) {
+		return nil // we have begun anew
+	}
+	if n := now.Count(); first >= n {
+		return fmt.Errorf("this process may use %d cores: the server needs %d, and the client another", n, first)
+	}
+	var want unix.CPUSet
+	for c := range Cores() {
+		if c >= first && now.IsSet(c) {
+			want.Set(c)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	if err := unix.SchedSetaffinity(0, &want); err != nil {
+		return fmt.Errorf("pin the client to cores from %d on: %w", first, err)
+	}
+	return unix.Exec(self, os.Args, os.Environ())
+}

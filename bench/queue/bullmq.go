@@ -46,7 +46,7 @@ func (q *bullmq) available(context.Context) (string, error) {
 // copyScripts puts our scripts beside the packages that they import.
 func (q *bullmq) copyScripts() error {
 	for _, name := range []string{"worker.mjs", "produce.mjs"} {
-		text, err := os.ReadFile(q.b.path("bench", "peers", "bullmq", name))
+		text, err := os.ReadFile(q.b.Path("bench", "peers", "bullmq", name))
 		if err != nil {
 			return err
 		}

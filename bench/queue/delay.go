@@ -27,14 +27,14 @@ func (b *Bench) Delay(ctx context.Context, o DelayOptions) error {
 	for round := range b.Rounds {
 		for _, a := range agents {
 			var h *latency.Histogram
-			err := b.quiet(DelayName, a.name(), func() (foreign float64, err error) {
+			err := b.Quiet(DelayName, a.name(), func() (foreign float64, err error) {
 				h, foreign, err = b.delayOnce(ctx, a, o)
 				return foreign, err
 			})
 			if err != nil {
 				return err
 			}
-			b.printf("%s round %d: %-11s late p50 %v p99 %v max %v, earliest %v\n", DelayName, round+1, a.name(),
+			b.Printf("%s round %d: %-11s late p50 %v p99 %v max %v, earliest %v\n", DelayName, round+1, a.name(),
 				h.Percentile(50), h.Percentile(99), h.Max(), h.Min())
 			b.noteDelay(a.name(), h)
 		}
@@ -53,7 +53,7 @@ func (b *Bench) noteDelay(peer string, h *latency.Histogram) {
 }
 
 func (b *Bench) delayOnce(ctx context.Context, a agent, o DelayOptions) (h *latency.Histogram, foreign float64, err error) {
-	dir, remove, err := b.round()
+	dir, remove, err := b.Dir()
 	if err != nil {
 		return nil, 0, err
 	}

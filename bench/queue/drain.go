@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/pillion-proxy/pillion/bench/proc"
@@ -34,7 +33,7 @@ func (b *Bench) Drain(ctx context.Context, tasks map[string]int) error {
 	for round := range b.Rounds {
 		for _, a := range agents {
 			var d drained
-			err := b.quiet(DrainName, a.name(), func() (float64, error) {
+			err := b.Quiet(DrainName, a.name(), func() (float64, error) {
 				var err error
 				d, err = b.drainOnce(ctx, a, tasks[a.name()])
 				return d.foreign, err
@@ -42,7 +41,7 @@ func (b *Bench) Drain(ctx context.Context, tasks map[string]int) error {
 			if err != nil {
 				return err
 			}
-			b.printf("%s round %d: %-8s %7.0f tasks/s, agent %5.1f us/task, redis %5.1f, sink %5.1f, %d twice, others took %.2f of a core\n",
+			b.Printf("%s round %d: %-8s %7.0f tasks/s, agent %5.1f us/task, redis %5.1f, sink %5.1f, %d twice, others took %.2f of a core\n",
 				DrainName, round+1, a.name(), d.rate, d.agent, d.redis, d.sink, d.twice, d.foreign)
 			b.noteDrain(a.name(), d)
 		}
@@ -74,7 +73,7 @@ func (b *Bench) drainOnce(ctx context.Context, a agent, tasks int) (d drained, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	dir, remove, err := b.round()
+	dir, remove, err := b.Dir()
 	if err != nil {
 		return d, err
 	}
@@ -153,10 +152,4 @@ func (s *remoteSink) ask(ctx context.Context, path string) (sink.State, error) {
 		return st, fmt.Errorf("%d different tasks (%d in all) have arrived, which is too few for the time; %d requests were no tasks", st.Distinct, st.Received, st.Bad)
 	}
 	return st, nil
-}
-
-// missing says whether a file is absent.
-func missing(path string) bool {
-	_, err := os.Stat(path)
-	return err != nil
 }

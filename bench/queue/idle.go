@@ -42,7 +42,7 @@ func (b *Bench) Idle(ctx context.Context, o IdleOptions) error {
 	for round := range b.Rounds {
 		for _, a := range agents {
 			var d idled
-			err := b.quiet(scenario, a.name(), func() (float64, error) {
+			err := b.Quiet(scenario, a.name(), func() (float64, error) {
 				var err error
 				d, err = b.idleOnce(ctx, a, o)
 				return max(d.foreign, d.foreignIdle), err
@@ -50,7 +50,7 @@ func (b *Bench) Idle(ctx context.Context, o IdleOptions) error {
 			if err != nil {
 				return err
 			}
-			b.printf("%s round %d: %-11s p50 %v p99 %v p99.9 %v; idle %.1f commands/s, agent %.2f%%, redis %.2f%% of a core\n", scenario,
+			b.Printf("%s round %d: %-11s p50 %v p99 %v p99.9 %v; idle %.1f commands/s, agent %.2f%%, redis %.2f%% of a core\n", scenario,
 				round+1, a.name(), d.h.Percentile(50), d.h.Percentile(99), d.h.Percentile(99.9), d.commands, d.agent*100, d.redis*100)
 			b.noteIdle(scenario, a.name(), d, o)
 		}
@@ -82,7 +82,7 @@ func (b *Bench) noteIdle(scenario, peer string, d idled, o IdleOptions) {
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 func (b *Bench) idleOnce(ctx context.Context, a agent, o IdleOptions) (d idled, err error) {
-	dir, remove, err := b.round()
+	dir, remove, err := b.Dir()
 	if err != nil {
 		return d, err
 	}

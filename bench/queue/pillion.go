@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -19,11 +18,7 @@ type pillion struct{ b *Bench }
 func (p *pillion) name() string { return "pillion" }
 
 func (p *pillion) available(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, p.b.Pillion, "version").Output()
-	if err != nil {
-		return "", fmt.Errorf("%s version: %w", p.b.Pillion, err)
-	}
-	return strings.TrimPrefix(strings.TrimSpace(string(out)), "pillion "), nil
+	return proc.PillionVersion(ctx, p.b.Pillion)
 }
 
 // source is the key of a queue; so long names do not matter, they are short.
@@ -55,13 +50,9 @@ func (p *pillion) trickle(ctx context.Context, r *proc.Redis, n int, every time.
 }
 
 func (p *pillion) start(ctx context.Context, r *proc.Redis, url string, o options) (*proc.Process, error) {
-	run, err := proc.StartPillion(ctx, proc.PillionSpec{
+	return proc.StartPillion(ctx, proc.PillionSpec{
 		Path: p.b.Pillion, Dir: p.b.Work, Config: pillionConfig(url, p.b.Concurrency, o), Redis: r.Addr,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return run.Process, nil
 }
 
 // pillionConfig is queues and nothing else; all that is not named has its default.

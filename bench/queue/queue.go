@@ -6,33 +6,21 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/bench/proc"
-	"github.com/pillion-proxy/pillion/bench/result"
+	"github.com/pillion-proxy/pillion/bench/rig"
 	"github.com/pillion-proxy/pillion/bench/sink"
 )
 
 // Bench is what the scenarios have in common.
 type Bench struct {
-	Self        string // this program, which also plays the sink and asynq's worker
-	Pillion     string // the program
-	Root        string // of pillion's checkout
-	Work        string // a folder for what the processes write
-	Out         io.Writer
-	Results     *result.Set
-	Rounds      int
-	Retries     int // of a round in which other programs took too much
-	Concurrency int
-	Peers       []string // names; empty is all
+	*rig.Rig
+	Concurrency int // deliveries in flight
 }
 
 // agent delivers tasks. Its methods are called in their order, once for each round.
@@ -58,12 +46,12 @@ type options struct {
 func (b *Bench) agents(all ...agent) ([]agent, error) {
 	var out []agent
 	for _, a := range all {
-		if !b.wanted(a.name()) {
+		if !b.Wanted(a.name()) {
 			continue
 		}
 		version, err := a.available(context.Background())
 		if err != nil {
-			b.skip(fmt.Sprintf("%s is skipped: %v", a.name(), err))
+			b.Skip(a.name(), err)
 			continue
 		}
 		b.Results.SetVersion(a.name(), version)
@@ -74,38 +62,6 @@ func (b *Bench) agents(all ...agent) ([]agent, error) {
 	}
 	return out, nil
 }
-
-// quiet does a round, and again while other programs take too much of the machine. The
-// quietest attempt is not looked for: the last one counts.
-func (b *Bench) quiet(scenario, peer string, do func() (foreign float64, err error)) error {
-	for attempt := 0; ; attempt++ {
-		foreign, err := do()
-		if err != nil {
-			return fmt.Errorf("%s, %s: %w", scenario, peer, err)
-		}
-		if foreign <= result.QuietLimit || attempt >= b.Retries {
-			b.Results.Noise(foreign)
-			return nil
-		}
-		b.printf("%s: %s once more, since other programs took %.2f of a core\n", scenario, peer, foreign)
-	}
-}
-
-func (b *Bench) wanted(name string) bool {
-	for _, p := range b.Peers {
-		if p == name {
-			return true
-		}
-	}
-	return len(b.Peers) == 0
-}
-
-func (b *Bench) skip(why string) {
-	b.Results.Skip(why)
-	b.printf("%s\n", why)
-}
-
-func (b *Bench) printf(format string, args ...any) { _, _ = fmt.Fprintf(b.Out, format, args...) }
 
 func (b *Bench) noteRedis(ctx context.Context, r *proc.Redis) {
 	if v, err := r.Version(ctx); err == nil {
@@ -156,13 +112,3 @@ func startLocalSink(tasks int, marks ...int) (*localSink, error) {
 }
 
 func (s *localSink) stop() error { return errors.Join(s.server.Shutdown(), <-s.ended) }
-
-// round makes a folder for the processes of one round.
-func (b *Bench) round() (dir string, remove func(), err error) {
-	dir, err = os.MkdirTemp(b.Work, "round-")
-	return dir, func() { _ = os.RemoveAll(dir) }, err
-}
-
-func (b *Bench) path(elem ...string) string {
-	return filepath.Join(append([]string{b.Root}, elem...)...)
-}

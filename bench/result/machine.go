@@ -3,10 +3,11 @@ package result
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pillion-proxy/pillion/bench/proc"
 )
 
 // Machine is what the run was on.
@@ -20,7 +21,7 @@ type Machine struct {
 
 // ThisMachine describes the machine that we are on.
 func ThisMachine() Machine {
-	m := Machine{Cores: runtime.NumCPU()}
+	m := Machine{Cores: proc.Cores()}
 	m.CPU = after("/proc/cpuinfo", "model name\t: ")
 	m.System = strings.Trim(after("/etc/os-release", "PRETTY_NAME="), `"`)
 	var kb int64

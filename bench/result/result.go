@@ -98,13 +98,15 @@ func (s *Set) Noise(foreign float64) {
 	s.Foreign = max(s.Foreign, foreign)
 }
 
-// Skip notes a peer that is absent, once.
-func (s *Set) Skip(why string) {
+// Skip notes a peer that is absent; false when that is known already.
+func (s *Set) Skip(why string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.Contains(s.Skipped, why) {
-		s.Skipped = append(s.Skipped, why)
+	if slices.Contains(s.Skipped, why) {
+		return false
 	}
+	s.Skipped = append(s.Skipped, why)
+	return true
 }
 
 // SetVersion notes the version of what was measured.
@@ -183,7 +185,7 @@ func (s *Set) Merge(other *Set) {
 
 // QuietLimit is how much of a core other programs may take during a run that is worth
 // publishing.
-const QuietLimit = 0.05
+const QuietLimit = 0.1
 
 // Warn says it when other programs took too much.
 func (s *Set) Warn(w io.Writer) error {
