@@ -106,6 +106,17 @@ func (a *agent) resume() {
 	}
 }
 
+// countGoroutines ends the process, which prints the stacks of all goroutines.
+func (a *agent) countGoroutines() int64 {
+	a.tb.Helper()
+	a.log.goroutines.Store(0)
+	if err := a.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		a.tb.Fatal(err)
+	}
+	<-a.exited
+	return a.log.goroutines.Load()
+}
+
 // memory gives the resident memory in bytes.
 func (a *agent) memory() int64 {
 	a.tb.Helper()

@@ -12,7 +12,7 @@ import (
 )
 
 // plan is how many failures there are.
-type plan struct{ kills, outages, restarts, pauses int }
+type plan struct{ kills, outages, restarts, hangs, pauses int }
 
 // event is one failure: it comes when so many tasks are done, and some time after that.
 type event struct {
@@ -23,12 +23,12 @@ type event struct {
 
 // toll counts what has happened.
 type toll struct {
-	kills, double, blind  int
-	outages               [modes]int
-	restarts, clean       int
-	pauses, expired       int
-	killed, cut, restored int // deliveries in flight at these
-	paused                int
+	kills, double, blind   int
+	outages                [modes]int
+	restarts, clean        int
+	pauses, hangs, expired int
+	killed, cut, restored  int // deliveries in flight at these
+	paused, hung           int
 }
 
 // chaos makes things fail. It is for one goroutine, but for what mu guards.
@@ -47,7 +47,11 @@ type chaos struct {
 
 	outage chan struct{} // closed when the last outage has ended
 	resume []resumption
+	looked time.Time // for leases that have ended
 }
+
+// lookEvery is more often than agents look for leases that have ended.
+const lookEvery = 100 * time.Millisecond
 
 // resumption is when a stopped agent goes on.
 type resumption struct {
@@ -83,6 +87,7 @@ func (c *chaos) schedule(p plan, total int) []event {
 	spread(p.kills-p.kills/5, kill)
 	inside(p.restarts/2, restart)
 	spread(p.restarts-p.restarts/2, restart)
+	spread(p.hangs, func(int) { c.hangRedis() })
 	spread(p.pauses, func(int) { c.pause() })
 	slices.SortStableFunc(events, func(a, b event) int {
 		return cmp.Or(cmp.Compare(a.mark, b.mark), cmp.Compare(a.after, b.after))
@@ -211,6 +216,25 @@ func (c *chaos) restartRedis() {
 	c.toll.restored += len(ns)
 }
 
+// hangRedis lets Redis stand still for longer than a call may take: agents give calls up
+// and repeat them, and then Redis executes both.
+func (c *chaos) hangRedis() {
+	c.toll.hangs++
+	ns := c.broker.inFlight("")
+	if err := c.broker.srv.Pause(); err != nil {
+		c.tb.Fatal(err)
+	}
+	awaitEnd(nil, time.Second+c.upTo(5*time.Second))
+	if err := c.broker.srv.Resume(); err != nil {
+		c.tb.Fatal(err)
+	}
+	ns = append(ns, c.broker.inFlight("")...)
+	slices.Sort(ns)
+	ns = slices.Compact(ns)
+	c.book.excuse(ns...)
+	c.toll.hung += len(ns)
+}
+
 // pause stops an agent for longer than its leases.
 func (c *chaos) pause() {
 	a := c.agents[c.rng.IntN(len(c.agents))]
@@ -235,6 +259,10 @@ func (c *chaos) tick() {
 		}
 		return over
 	})
+	if time.Since(c.looked) < lookEvery {
+		return
+	}
+	c.looked = time.Now()
 	for _, a := range c.agents {
 		if a.paused {
 			continue

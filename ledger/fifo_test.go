@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/internal/programtest"
+	"github.com/pillion-proxy/pillion/internal/redisproc"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
 
@@ -92,83 +93,115 @@ const fifoConfig = `
     lease: 20s
     retry: { max_attempts: 1000, max_abandons: 1000, min: 1ms, max: 5ms }`
 
+const (
+	fifoTasks = 200 // of each queue
+	fifoKills = 8
+)
+
+// fifoKinds are the queues: "right" is a list that is popped from its right end.
+var fifoKinds = [...]string{"list", "right", "delay", "stream"}
+
+// fifo is queues in strict order, with their agents.
+type fifo struct {
+	t      *testing.T
+	rng    *rand.Rand
+	orders map[string]*order
+	srv    *redisproc.Server
+	agents []*agent
+}
+
+func startFIFO(t *testing.T) *fifo {
+	t.Helper()
+	f := &fifo{
+		t: t, rng: rand.New(rand.NewPCG(seed(t), 7)), orders: make(map[string]*order),
+		srv: redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always"),
+	}
+	for i, kind := range fifoKinds {
+		f.orders[kind] = &order{begun: -1, active: make(map[int]int), rng: rand.New(rand.NewPCG(uint64(i), f.rng.Uint64()))}
+	}
+	addr := serve(t, f.deliver)
+	c := redistest.Client(t, f.srv)
+	config := "log: { level: error }\nqueues:"
+	for _, kind := range fifoKinds {
+		source, extra := kind, ""
+		switch kind {
+		case "right":
+			source, extra = "list", "\n    pop: right"
+		case "stream":
+			extra = "\n    field: task\n    delete: true"
+		}
+		config += fmt.Sprintf(fifoConfig, kind, source, extra, addr)
+		for n := range fifoTasks {
+			add(t, c, kind, "fifo:"+kind, n, strconv.Itoa(n))
+		}
+	}
+	f.agents = startAgents(t, agentCount, newBroker(t, f.srv), config)
+	return f
+}
+
+// deliver is the application.
+func (f *fifo) deliver(ctx *fasthttp.RequestCtx) {
+	o := f.orders[strings.TrimPrefix(string(ctx.Path()), "/")]
+	n, _ := strconv.Atoi(string(ctx.Request.Body()))
+	status := o.begin(n)
+	awaitEnd(nil, time.Duration(n%3)*time.Millisecond)
+	o.end(n, status)
+	ctx.SetStatusCode(status)
+}
+
+// slowest gives how many tasks of each queue are done at least.
+func (f *fifo) slowest() int {
+	least := fifoTasks
+	for _, o := range f.orders {
+		least = min(least, o.done())
+	}
+	return least
+}
+
 // TestFIFO: queues of every kind in strict order, drained by three agents which are
 // killed, from an application that fails some attempts and refuses some tasks for good,
 // while Redis restarts. A task begins only when the one before it is done or a dead
 // letter; no two are under way at once.
 func TestFIFO(t *testing.T) {
-	const count, fifoKills = 200, 8
-	rng := rand.New(rand.NewPCG(seed(t), 7))
-	kinds := []string{"list", "right", "delay", "stream"}
-	orders := make(map[string]*order)
-	for i, kind := range kinds {
-		orders[kind] = &order{begun: -1, active: make(map[int]int), rng: rand.New(rand.NewPCG(uint64(i), rng.Uint64()))}
-	}
-	addr := serve(t, func(ctx *fasthttp.RequestCtx) {
-		o := orders[strings.TrimPrefix(string(ctx.Path()), "/")]
-		n, _ := strconv.Atoi(string(ctx.Request.Body()))
-		status := o.begin(n)
-		awaitEnd(nil, time.Duration(n%3)*time.Millisecond)
-		o.end(n, status)
-		ctx.SetStatusCode(status)
-	})
-	srv := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
-	c := redistest.Client(t, srv)
-	config := "log: { level: error }\nqueues:"
-	for _, kind := range kinds {
-		source, extra := kind, ""
-		if kind == "right" {
-			source, extra = "list", "\n    pop: right"
-		}
-		if kind == "stream" {
-			extra = "\n    field: task\n    delete: true"
-		}
-		config += fmt.Sprintf(fifoConfig, kind, source, extra, addr)
-		for n := range count {
-			add(t, c, kind, "fifo:"+kind, n, strconv.Itoa(n))
-		}
-	}
-	agents := startAgents(t, agentCount, newBroker(t, srv), config)
-	slowest := func() int {
-		least := count
-		for _, o := range orders {
-			least = min(least, o.done())
-		}
-		return least
-	}
+	f := startFIFO(t)
 	for i := range fifoKills {
-		mark := count * (i + 1) / (fifoKills + 2)
-		programtest.Eventually(t, patience, fmt.Sprintf("%d tasks of each queue", mark), func() bool { return slowest() >= mark })
+		mark := fifoTasks * (i + 1) / (fifoKills + 2)
+		programtest.Eventually(t, patience, fmt.Sprintf("%d tasks of each queue", mark), func() bool { return f.slowest() >= mark })
 		if i == fifoKills/2 {
-			srv.Kill()
-			if err := srv.Restart(); err != nil {
+			f.srv.Kill()
+			if err := f.srv.Restart(); err != nil {
 				t.Fatal(err)
 			}
-			c = redistest.Client(t, srv) // the connection of the other is gone
 		}
-		awaitEnd(nil, time.Duration(rng.IntN(5000))*time.Microsecond)
-		for _, j := range rng.Perm(len(agents))[:1+i%2] {
-			agents[j].kill()
-			agents[j].start()
+		awaitEnd(nil, time.Duration(f.rng.IntN(5000))*time.Microsecond)
+		for _, j := range f.rng.Perm(len(f.agents))[:1+i%2] {
+			f.agents[j].kill()
+			f.agents[j].start()
 		}
 	}
-	for _, kind := range kinds {
-		o := orders[kind]
+	c := redistest.Client(t, f.srv)
+	for _, kind := range fifoKinds {
+		o := f.orders[kind]
 		programtest.Eventually(t, patience, "all of "+kind+" is done", func() bool {
-			return o.done() == count && idle(t, c, "fifo:"+kind, kind)
+			return o.done() == fifoTasks && idle(t, c, "fifo:"+kind, kind)
 		})
-		dead := deadLetters(t, c, "fifo:"+kind, kind)
-		for i, d := range dead {
-			if d["payload"] != strconv.Itoa(50*i+7) || d["reason"] != "gone" {
-				t.Errorf("%s: dead letter %d is %v", kind, i+1, d)
-			}
+		wantRefused(t, kind, deadLetters(t, c, "fifo:"+kind, kind))
+		for _, fault := range o.faults {
+			t.Errorf("%s: %s", kind, fault)
 		}
-		if want := count / 50; len(dead) != want {
-			t.Errorf("%s: %d dead letters: want %d", kind, len(dead), want)
+		t.Logf("%s: %d tasks in order, %d delivered twice", kind, fifoTasks, o.twice)
+	}
+}
+
+// wantRefused compares a queue's dead letters with what the application refuses.
+func wantRefused(t *testing.T, kind string, dead []map[string]string) {
+	t.Helper()
+	for i, d := range dead {
+		if d["payload"] != strconv.Itoa(50*i+7) || d["reason"] != "gone" {
+			t.Errorf("%s: dead letter %d is %v", kind, i+1, d)
 		}
-		for _, f := range o.faults {
-			t.Errorf("%s: %s", kind, f)
-		}
-		t.Logf("%s: %d tasks in order, %d delivered twice", kind, count, o.twice)
+	}
+	if want := fifoTasks / 50; len(dead) != want {
+		t.Errorf("%s: %d dead letters: want %d", kind, len(dead), want)
 	}
 }

@@ -22,6 +22,7 @@ var (
 	kills     = flag.Int("kills", 12, "how often TestLedger kills an agent")
 	outages   = flag.Int("outages", 4, "outages of the application in TestLedger")
 	restarts  = flag.Int("restarts", 2, "restarts of Redis in TestLedger")
+	hangs     = flag.Int("hangs", 1, "how often Redis stands still in TestLedger")
 	pauses    = flag.Int("pauses", 1, "how often TestLedger stops an agent for longer than its leases")
 	seedFlag  = flag.Uint64("seed", 0, "seed of all random choices; 0: a new one, or that of the environment's SEED")
 	docFile   = flag.String("doc", "", "file whose part between the ledger's markers is replaced by the table")
@@ -86,7 +87,7 @@ func TestLedger(t *testing.T) {
 	began := time.Now()
 	stop := make(chan struct{})
 	wait := broker.producers(*taskCount, sd, stop)
-	err := c.account(c.schedule(plan{*kills, *outages, *restarts, *pauses}, *taskCount))
+	err := c.account(c.schedule(plan{*kills, *outages, *restarts, *hangs, *pauses}, *taskCount))
 	took := time.Since(began)
 	close(stop)
 	if err = errors.Join(err, wait()); err != nil {

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -43,10 +42,22 @@ func commandCount(t *testing.T, c rueidis.Client) (n int64) {
 	return n
 }
 
+// idleRate measures how many commands per second Redis executes when everything rests.
+func idleRate(t *testing.T, c rueidis.Client) float64 {
+	t.Helper()
+	const watched = 5
+	// Workers end, and the look after the last leases is over, some seconds later; and a
+	// rate takes time to measure.
+	awaitEnd(nil, 2*watched*time.Second)
+	before := commandCount(t, c)
+	awaitEnd(nil, watched*time.Second)
+	return float64(commandCount(t, c)-before) / watched
+}
+
 // TestThousandQueues: as many queues, of every kind, in one process. Each delivers, and
 // idle they cost little.
 func TestThousandQueues(t *testing.T) {
-	const count, watched = 1000, 5
+	const count = 1000
 	var delivered atomic.Int64
 	got := make([]atomic.Int64, count)
 	addr := serve(t, func(ctx *fasthttp.RequestCtx) {
@@ -78,23 +89,13 @@ func TestThousandQueues(t *testing.T) {
 			t.Errorf("queue %d delivered %d tasks: want 2", i, n)
 		}
 	}
-	// Workers end, and the look after the last leases is over, some seconds later; a rate
-	// takes time to measure.
-	awaitEnd(nil, 2*watched*time.Second)
-	before := commandCount(t, c)
-	awaitEnd(nil, watched*time.Second)
-	perQueue := float64(commandCount(t, c)-before) / watched / count
+	perQueue := idleRate(t, c) / count
 	memory := a.memory()
 	t.Logf("%d queues: %.2f commands/s to a queue while idle, resident %s (%.0f KiB to a queue)", count, perQueue, mib(memory), float64(memory)/1024/count)
 	if perQueue >= 5 {
 		t.Errorf("%.2f commands/s to a queue: want under 5", perQueue)
 	}
-	a.log.goroutines.Store(0)
-	if err := a.cmd.Process.Signal(syscall.SIGQUIT); err != nil { // prints all goroutines
-		t.Fatal(err)
-	}
-	<-a.exited
-	n := a.log.goroutines.Load()
+	n := a.countGoroutines()
 	t.Logf("%d goroutines (%.1f to a queue)", n, float64(n)/count)
 	if n < count || n > 10*count {
 		t.Errorf("%d goroutines: want 1 to 10 to a queue", n)

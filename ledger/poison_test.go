@@ -71,6 +71,7 @@ func wantPoison(t *testing.T, a *app, c rueidis.Client, reason string) {
 func TestPoisonOfTheApplication(t *testing.T) {
 	var deaths atomic.Int64
 	var back sync.WaitGroup
+	back.Add(1) // until the end of the test: it must not go up from 0 while that waits
 	a, worker, c := poisoned(t, func(a *app) {
 		deaths.Add(1)
 		gone := make(chan struct{})
@@ -84,7 +85,7 @@ func TestPoisonOfTheApplication(t *testing.T) {
 		})
 		<-gone
 	})
-	t.Cleanup(back.Wait)
+	t.Cleanup(func() { back.Done(); back.Wait() })
 	worker.start()
 	wantPoison(t, a, c, "max_attempts")
 	if n := deaths.Load(); n != 10 {

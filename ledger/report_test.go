@@ -33,11 +33,12 @@ func report(c *chaos, seed uint64, took time.Duration) string {
 	}
 	row(sum)
 	t := &c.toll
-	late := sum.bound - t.killed - t.cut - t.restored - t.paused - t.expired
+	late := sum.bound - t.killed - t.cut - t.restored - t.hung - t.paused - t.expired
 	b.WriteString("\n| failure | times | deliveries in flight |\n|---|---:|---:|\n")
 	fmt.Fprintf(&b, "| agent killed (SIGKILL); %d times two at once, %d times with Redis down | %d | %d |\n", t.double, t.blind, t.kills, t.killed)
 	fmt.Fprintf(&b, "| agent stopped (SIGSTOP) for longer than its leases | %d | %d |\n", t.pauses, t.paused)
 	fmt.Fprintf(&b, "| Redis restarted; %d by SIGKILL, %d by SHUTDOWN NOSAVE | %d | %d |\n", t.restarts-t.clean, t.clean, t.restarts, t.restored)
+	fmt.Fprintf(&b, "| Redis stood still (SIGSTOP) for 1 to 6 s | %d | %d |\n", t.hangs, t.hung)
 	fmt.Fprintf(&b, "| application down: port closed, connections reset | %d | %d |\n", t.outages[refused], t.cut)
 	fmt.Fprintf(&b, "| application slow: work done, answer after the timeout | %d | %d |\n", t.outages[slow], late)
 	fmt.Fprintf(&b, "| application hung: no answer, no work done | %d | 0 |\n", t.outages[hung])
@@ -83,13 +84,15 @@ func placeIn(doc []byte, text string) ([]byte, error) {
 	if head, rest, ok = bytes.Cut(doc, []byte(heading)); !ok {
 		return nil, fmt.Errorf("has neither %q nor the heading \"## Ledger\": add one", beginMark)
 	}
-	return append(append(head, heading+"\n"+block+"\n"...), rest...), nil
+	return bytes.Join([][]byte{head, rest}, []byte(heading+"\n"+block+"\n")), nil
 }
 
 func TestPlaceIn(t *testing.T) {
+	long := strings.Repeat("what follows\n", 100)
 	for _, c := range []struct{ doc, want string }{
 		{"a\n" + beginMark + "\nold\n" + endMark + "\nz\n", "a\n" + beginMark + "\nnew\n" + endMark + "\nz\n"},
 		{"a\n\n## Ledger\n\ntext\n", "a\n\n## Ledger\n\n" + beginMark + "\nnew\n" + endMark + "\n\ntext\n"},
+		{"a\n\n## Ledger\n\n" + long, "a\n\n## Ledger\n\n" + beginMark + "\nnew\n" + endMark + "\n\n" + long},
 		{beginMark + "\nold\n", ""},
 		{"# Queues\n", ""},
 	} {
