@@ -121,15 +121,25 @@ func (x *exchange) appendPassedFields(b, rest []byte) (_ []byte, ok bool) {
 		}
 	}
 	if !dated {
-		b = appendDate(b, x.now)
+		b = x.appendDate(b)
 	}
 	return b, true
 }
 
+// dateLine is the field Date of a second. An exchange keeps its last one.
+type dateLine struct {
+	second int64
+	text   []byte
+}
+
 // appendDate appends the field (RFC 9110 §6.6.1).
-func appendDate(b []byte, now time.Time) []byte {
-	b = append(b, "Date: "...)
-	return append(now.UTC().AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 GMT"), '\r', '\n')
+func (x *exchange) appendDate(b []byte) []byte {
+	d := &x.date
+	if second := x.now.Unix(); d.second != second {
+		d.second = second
+		d.text = x.now.UTC().AppendFormat(append(d.text[:0], "Date: "...), "Mon, 02 Jan 2006 15:04:05 GMT\r\n")
+	}
+	return append(b, d.text...)
 }
 
 // field says what a field of a response is to a proxy.
