@@ -231,6 +231,34 @@ func TestCloseWaitsForDirect(t *testing.T) {
 	}
 }
 
+// Cut does not wait for an answer that is under way, whatever that waits for.
+func TestCutDuringDirect(t *testing.T) {
+	begun, end := make(chan struct{}), make(chan struct{})
+	d := startDirect(t, limits(), func(*Conn) {
+		close(begun)
+		<-end
+	})
+	c := d.dial(t)
+	c.send(getDirect)
+	<-begun
+	cut := make(chan struct{})
+	go func() {
+		defer close(cut)
+		d.Cut()
+	}()
+	select {
+	case <-cut:
+	case <-time.After(patience):
+		t.Error("Cut waits for the answer")
+	}
+	c.wantEnd()
+	close(end)
+	<-cut
+	for d.Open() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 type dropped struct{ n atomic.Int64 }
 
 func (p *dropped) Drop() { p.n.Add(1) }
