@@ -350,3 +350,17 @@ func TestSendHasADeadline(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func BenchmarkHead(b *testing.B) {
+	request := []byte("GET /api/products/42?lang=en HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0\r\n" +
+		"Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nAccept-Encoding: gzip, br\r\nCookie: theme=dark; session_id=6f1f2a9e\r\n\r\n")
+	var h head
+	b.ReportAllocs()
+	for b.Loop() {
+		var m Message
+		h.reset(0)
+		if end, refusal := h.feed(request, &m, 1<<14); end != len(request) || refusal != nil {
+			b.Fatal(end, refusal)
+		}
+	}
+}
