@@ -183,7 +183,7 @@ func (dep *deposit) indexStands(ctx context.Context) bool {
 	if err != nil || !v.Exists() {
 		return false
 	}
-	s := decode(v, dep.h.prefix)
+	s := dep.h.decode(v)
 	return s != nil && s.index && s.generation == dep.replaced
 }
 

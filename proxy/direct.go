@@ -94,14 +94,14 @@ func (x *exchange) recallEntry() *stored {
 			return nil
 		}
 	}
-	if s.search != nil || !x.allowed(s) || !x.marksStand(s) || s.entry.Use(x.now, &x.directives) != cache.UseFresh {
+	if !s.response() || !x.allowed(s) || !x.marksStand(s) || s.entry.Use(x.now, &x.directives) != cache.UseFresh {
 		return nil
 	}
 	switch s.entry.Status {
 	case 204, 206, 304:
 		return nil
 	}
-	if cache.NotModified(x.conditions(), s.header, s.entry.Status, time.UnixMilli(s.entry.StoredAt)) {
+	if c := x.conditions(); len(c) > 0 && cache.NotModified(c, s.fields(), s.entry.Status, time.UnixMilli(s.entry.StoredAt)) {
 		return nil
 	}
 	return s
@@ -117,20 +117,71 @@ func (x *exchange) persistent() bool {
 	return true
 }
 
-// peek is load from memory alone.
+// peek is load from memory alone. Of a response that goes out as it is stored it keeps
+// no decoded form, only the note that it is one: to take it apart again costs less than a
+// twentieth of the answer, and its decoded form more memory than a small response itself.
 func (x *exchange) peek(key []byte) *stored {
 	v := x.h.store.Peek(key, x.now)
 	if v == nil || !v.Exists() {
 		return nil
 	}
-	return decode(v, x.h.prefix)
+	was := v.Shared()
+	switch f := was.Form().(type) {
+	case *stored:
+		return f
+	case *form:
+		if f == &x.route.verbatim && x.lean.entry.UnmarshalTrusted(v.Bytes()) == nil {
+			return x.lean
+		}
+	}
+	s := x.lean
+	if s.entry.Unmarshal(v.Bytes()) != nil || s.entry.Kind != cache.KindResponse || !s.parse() || !x.isVerbatim(s) {
+		return x.h.decode(v)
+	}
+	v.Share(was, x.route.shared)
+	return s
+}
+
+// parse reads the header of a lean entry.
+func (s *stored) parse() (ok bool) {
+	s.header, ok = cache.ParseHeader(s.header[:0], s.entry.Header)
+	return ok
+}
+
+// fields gives the parsed header, also of a lean entry.
+func (s *stored) fields() cache.Header {
+	if len(s.header) == 0 {
+		s.parse()
+	}
+	return s.header
+}
+
+// forget empties a lean entry, but for what can be used again.
+func (s *stored) forget() {
+	clear(s.header)
+	clear(s.entry.Tags)
+	s.header, s.entry = s.header[:0], cache.Entry{Tags: s.entry.Tags[:0]}
+}
+
+// isVerbatim says whether the stored fields go out as they are.
+func (x *exchange) isVerbatim(s *stored) bool {
+	if x.route.responseEdit != nil {
+		return false
+	}
+	for i := range s.header {
+		if x.leavesOut(s.header[i].Name) {
+			return false
+		}
+	}
+	return true
 }
 
 // marksStand says that no tag of the entry was purged, as far as memory knows all of
 // their marks.
 func (x *exchange) marksStand(s *stored) bool {
-	for i := range s.marks {
-		v := x.h.store.Peek(s.marks[i], x.now)
+	for i := range s.entry.Tags {
+		x.scratch = cache.AppendTagName(x.scratch[:0], x.h.prefix, s.entry.Tags[i].Tag)
+		v := x.h.store.Peek(x.scratch, x.now)
 		if v == nil || v.String() != string(s.entry.Tags[i].Mark) {
 			return false
 		}
@@ -172,7 +223,7 @@ func (x *exchange) answer(s *stored) (did wire.Outcome, at time.Time) {
 // appendHit appends the head of the answer: that of serve and dress.
 func (x *exchange) appendHit(b []byte, s *stored) []byte {
 	b = appendStatusLine(b, s.entry.Status)
-	b = append(b, x.formOf(s).fields(s)...)
+	b = append(b, x.formOf(s).fieldsOf(s)...)
 	b = strconv.AppendInt(append(b, "Content-Length: "...), int64(len(s.entry.Body)), 10)
 	b = strconv.AppendInt(append(b, "\r\nAge: "...), int64(s.entry.Age(x.now)/time.Second), 10)
 	b = append(b, "\r\nCache-Status: "...)
@@ -186,14 +237,14 @@ func (x *exchange) appendHit(b []byte, s *stored) []byte {
 }
 
 // form is what a rule makes of the stored fields of an entry. Most rules leave most
-// entries as they are: then it is the rule's own and holds nothing.
+// entries as they are: then it is the rule's own, and all that memory keeps of a hit.
 type form struct {
 	snap  *snapshot
 	route *route
 	block []byte // nil: the fields as they are stored
 }
 
-func (f *form) fields(s *stored) []byte {
+func (f *form) fieldsOf(s *stored) []byte {
 	if f.block != nil {
 		return f.block
 	}
@@ -203,6 +254,9 @@ func (f *form) fields(s *stored) []byte {
 // formOf gives the form for this request's rule, and makes it when the entry was last
 // served by another, or before a reload.
 func (x *exchange) formOf(s *stored) *form {
+	if s == x.lean {
+		return &x.route.verbatim
+	}
 	f := s.form.Load()
 	if f == nil || f.snap != x.snap || f.route != x.route {
 		f = x.makeForm(s)
@@ -219,7 +273,7 @@ func (x *exchange) makeForm(s *stored) *form {
 	e := x.route.responseEdit
 	block := make([]byte, 0, len(s.entry.Header))
 	for i := range s.header {
-		if l := &s.header[i]; !x.covers(l.Name) && !foldEqualFold(l.Name, "Content-Length") && !foldEqualFold(l.Name, "Age") {
+		if l := &s.header[i]; !x.leavesOut(l.Name) {
 			block = appendLine(block, l.Name, l.Value)
 		}
 	}
@@ -232,6 +286,11 @@ func (x *exchange) makeForm(s *stored) *form {
 		}
 	}
 	return &form{snap: x.snap, route: x.route, block: block}
+}
+
+// leavesOut says whether a stored field does not go out with a hit.
+func (x *exchange) leavesOut(name []byte) bool {
+	return foldEqualFold(name, "Content-Length") || foldEqualFold(name, "Age") || x.covers(name)
 }
 
 // covers says whether dress takes a field of the application's away: it sets it itself,

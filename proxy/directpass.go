@@ -88,23 +88,24 @@ func (x *exchange) appendPassed(body *upstream.Body) bool {
 // more than that.
 func (x *exchange) appendPassedFields(b, rest []byte) (_ []byte, ok bool) {
 	dated, typed := false, false
+	from, at := 0, 0 // the lines from there up to here go on as they are
 	for {
-		end := bytes.IndexByte(rest, '\n')
+		end := bytes.IndexByte(rest[at:], '\n')
 		if end < 2 { // the empty line: upstream has checked the form of them all
 			break
 		}
-		line := rest[:end-1]
-		rest = rest[end+1:]
+		line := rest[at : at+end-1]
 		colon := bytes.IndexByte(line, ':')
-		name, value := bytes.TrimRight(line[:colon], " "), syntax.TrimOWS(line[colon+1:])
+		name, value, drop := line[:colon], line[colon+1:], false
 		switch fieldOf(name) {
 		case fieldHop, fieldLength:
-			continue
+			drop = true
 		case fieldConnection:
+			value = syntax.TrimOWS(value)
 			if !syntax.FoldEqual(value, "keep-alive") && !syntax.FoldEqual(value, "close") {
 				return b, false // it names further fields
 			}
-			continue
+			drop = true
 		case fieldDate:
 			dated = true
 		case fieldType:
@@ -113,23 +114,37 @@ func (x *exchange) appendPassedFields(b, rest []byte) (_ []byte, ok bool) {
 			}
 			typed = true
 		}
-		if syntax.HasControl(value) || x.h.lifecycle.IsHeader(name) || x.h.tasks.is(name) {
+		// A name with a space behind it (RFC 9112 §5.1) is not told from another one here.
+		if name[colon-1] == ' ' || syntax.HasControl(value) || x.h.lifecycle.IsHeader(name) || x.h.tasks.is(name) {
 			return b, false
 		}
-		if !x.covers(name) {
-			b = appendLine(b, name, value)
+		if drop || x.covers(name) {
+			b = append(b, rest[from:at]...)
+			from = at + end + 1
 		}
+		at += end + 1
 	}
+	b = append(b, rest[from:at]...)
 	if !dated {
-		b = appendDate(b, x.now)
+		b = x.appendDate(b)
 	}
 	return b, true
 }
 
+// dateLine is the field Date of a second. An exchange keeps its last one.
+type dateLine struct {
+	second int64
+	text   []byte
+}
+
 // appendDate appends the field (RFC 9110 §6.6.1).
-func appendDate(b []byte, now time.Time) []byte {
-	b = append(b, "Date: "...)
-	return append(now.UTC().AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 GMT"), '\r', '\n')
+func (x *exchange) appendDate(b []byte) []byte {
+	d := &x.date
+	if second := x.now.Unix(); d.second != second {
+		d.second = second
+		d.text = x.now.UTC().AppendFormat(append(d.text[:0], "Date: "...), "Mon, 02 Jan 2006 15:04:05 GMT\r\n")
+	}
+	return append(b, d.text...)
 }
 
 // field says what a field of a response is to a proxy.
@@ -146,31 +161,32 @@ const (
 
 // fieldOf tells by the length first, so that most names are compared with none.
 func fieldOf(name []byte) field {
-	is := func(lower string, f field) field {
-		if syntax.FoldEqual(name, lower) {
-			return f
-		}
-		return fieldOther
-	}
 	switch len(name) {
 	case 2:
-		return is("te", fieldHop)
+		return fieldIf(name, "te", fieldHop)
 	case 4:
-		return is("date", fieldDate)
+		return fieldIf(name, "date", fieldDate)
 	case 7:
-		return max(is("upgrade", fieldHop), is("trailer", fieldHop))
+		return max(fieldIf(name, "upgrade", fieldHop), fieldIf(name, "trailer", fieldHop))
 	case 10:
-		return max(is("connection", fieldConnection), is("keep-alive", fieldHop))
+		return max(fieldIf(name, "connection", fieldConnection), fieldIf(name, "keep-alive", fieldHop))
 	case 12:
-		return is("content-type", fieldType)
+		return fieldIf(name, "content-type", fieldType)
 	case 14:
-		return is("content-length", fieldLength)
+		return fieldIf(name, "content-length", fieldLength)
 	case 16:
-		return is("proxy-connection", fieldHop)
+		return fieldIf(name, "proxy-connection", fieldHop)
 	case 17:
-		return is("transfer-encoding", fieldHop)
+		return fieldIf(name, "transfer-encoding", fieldHop)
 	case 18:
-		return is("proxy-authenticate", fieldHop)
+		return fieldIf(name, "proxy-authenticate", fieldHop)
+	}
+	return fieldOther
+}
+
+func fieldIf(name []byte, lower string, f field) field {
+	if syntax.FoldEqual(name, lower) {
+		return f
 	}
 	return fieldOther
 }

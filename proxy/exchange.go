@@ -83,6 +83,8 @@ type exchange struct {
 	upstreamTook time.Duration // until the application's header came; 0 when it was not asked
 	scratch      []byte
 	out          []byte // what direct writes
+	date         dateLine
+	lean         *stored // the entry of a hit that nothing but its bytes is kept of
 	values       [][]byte
 	shard        int
 }
@@ -93,8 +95,9 @@ func (h *Handler) release(x *exchange) {
 	clear(x.lines)
 	clear(x.fields)
 	clear(x.values)
+	x.lean.forget()
 	*x = exchange{
-		h: x.h, shard: x.shard,
+		h: x.h, shard: x.shard, date: x.date, lean: x.lean,
 		host: x.host[:0], path: x.path[:0], query: x.query[:0], lines: x.lines[:0],
 		keyText: x.keyText[:0], redisKey: x.redisKey[:0], varyText: x.varyText[:0], varyName: x.varyName[:0],
 		fields: x.fields[:0], scratch: x.scratch[:0], out: x.out[:0], values: x.values[:0],

@@ -210,7 +210,7 @@ func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 	defer cancel()
 	x.h.store.Await(ctx, key, leaseKey, func(v *redisconn.Value) bool {
 		x.now = time.Now()
-		s := decode(v, x.h.prefix)
+		s := x.h.decode(v)
 		return s != nil && (s.index && x.index == nil || !s.index && x.current(s))
 	})
 	x.now = time.Now()

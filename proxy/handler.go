@@ -14,6 +14,7 @@ import (
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/redisconn"
 	"github.com/pillion-proxy/pillion/rules"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 	"github.com/pillion-proxy/pillion/units"
@@ -96,6 +97,7 @@ type Handler struct {
 	passes    passList
 	stats     *Stats
 	shards    atomic.Uint32
+	once      *redisconn.Decoded // a once
 }
 
 // snapshot is one generation of the settings, immutable. A request loads it once,
@@ -144,6 +146,7 @@ type route struct {
 	dressed bool
 	// verbatim is the form of the entries that this route serves as they are stored.
 	verbatim form
+	shared   *redisconn.Decoded // verbatim
 
 	// What the application of the rule brings with it.
 	origin      origin
@@ -165,7 +168,8 @@ func New(d Deps, s Settings) (*Handler, error) {
 	for name, client := range d.Upstreams {
 		h.origins[name] = &upstreamOrigin{client}
 	}
-	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1))} }
+	h.once = redisconn.NewDecoded(once{})
+	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1)), lean: new(stored)} }
 	h.flights.init()
 	h.tunnels.init()
 	h.refreshes = make(chan struct{}, maxRefreshes)
@@ -266,6 +270,7 @@ func (h *Handler) compileRoute(s *Settings, r *Rule, params []string) (route, er
 // settle completes a route in its place in the snapshot.
 func (out *route) settle(snap *snapshot) {
 	out.verbatim = form{snap: snap, route: out}
+	out.shared = redisconn.NewDecoded(&out.verbatim)
 	if e := out.responseEdit; e != nil {
 		for _, name := range e.drop {
 			out.dressed = out.dressed || foldEqualFold(name, snap.requestID) || foldEqualFold(name, "Age") ||

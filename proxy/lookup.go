@@ -357,7 +357,7 @@ func (x *exchange) load(key []byte) *stored {
 	if !v.Exists() {
 		return nil
 	}
-	return decode(v, x.h.prefix)
+	return x.h.decode(v)
 }
 
 // refuseOnlyIfCached answers 504 to a request that wants nothing but a stored

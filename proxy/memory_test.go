@@ -39,22 +39,21 @@ func TestMemoryCountsWhatItCosts(t *testing.T) {
 				}
 			}
 			fill(0, 100) // pools and connections, which stay
-			heap, counted := heapAlloc(), p.conn.Stats().Bytes
-			eventually(t, "the heap to hold nothing more of other tests", func() bool {
-				before := heap
-				heap = heapAlloc()
-				return heap > before-before/500
-			})
-			const n = 1000
-			fill(100, 100+n)
-			grown, cost := heapAlloc()-heap, p.conn.Stats().Bytes-counted
-			t.Logf("each costs %d bytes and is counted as %d", grown/n, cost/n)
-			if p.conn.Stats().Items < 2*n*9/10 {
-				t.Fatalf("%d items in memory: entries and indexes should be %d", p.conn.Stats().Items, 2*n)
+			const n, attempts = 1000, 3
+			for attempt := range attempts { // what other tests left behind may go meanwhile
+				from := 100 + attempt*n
+				heap, counted := heapAlloc(), p.conn.Stats().Bytes
+				fill(from, from+n)
+				grown, cost := heapAlloc()-heap, p.conn.Stats().Bytes-counted
+				t.Logf("each costs %d bytes and is counted as %d", grown/n, cost/n)
+				if p.conn.Stats().Items < 2*n*9/10 {
+					t.Fatalf("%d items in memory: entries and indexes should be %d", p.conn.Stats().Items, 2*n)
+				}
+				if grown <= cost*21/20 && grown >= cost*4/5 {
+					return
+				}
 			}
-			if grown > cost*21/20 || grown < cost*4/5 {
-				t.Errorf("the heap grew by %d bytes, counted are %d", grown, cost)
-			}
+			t.Error("the heap grew by another number of bytes than is counted")
 		})
 	}
 }

@@ -25,7 +25,7 @@ func (x *exchange) searchVariance(p *cache.KeyParts) *cache.SearchVariance {
 	if err != nil || !v.Exists() {
 		return nil
 	}
-	s := decode(v, x.h.prefix)
+	s := x.h.decode(v)
 	if s == nil || !bytes.Equal(s.entry.Key, text) {
 		return nil
 	}

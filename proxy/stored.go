@@ -35,15 +35,26 @@ type stored struct {
 	parsed   atomic.Bool
 }
 
+// once is the form of a value that was decoded once, for a request of which nothing was
+// kept: the first is usually the one that read it from Redis, and most of what follows is
+// answered directly, which needs no decoded form.
+type once struct{}
+
 // decode gives the entry of a value, or nil when it is not usable: broken, or of
-// another version. It decodes a value once.
-func decode(v *redisconn.Value, prefix string) *stored {
-	if s, ok := v.Decoded().(*stored); ok {
+// another version. It keeps the decoded form, but not that of a response that is decoded
+// for the first time.
+func (h *Handler) decode(v *redisconn.Value) *stored {
+	was := v.Shared()
+	if s, ok := was.Form().(*stored); ok {
 		return s
 	}
 	s := new(stored)
-	if err := s.entry.Unmarshal(v.Bytes()); err != nil || !s.complete(prefix) {
+	if err := s.entry.Unmarshal(v.Bytes()); err != nil || !s.complete(h.prefix) {
 		s = nil // a typed nil: known to be unusable
+	}
+	if was == nil && s != nil && s.response() {
+		v.Share(nil, h.once)
+		return s
 	}
 	if s != nil {
 		s.value = v
@@ -51,6 +62,9 @@ func decode(v *redisconn.Value, prefix string) *stored {
 	v.SetDecoded(s, s.size())
 	return s
 }
+
+// response says that s is that, and no index.
+func (s *stored) response() bool { return !s.index && s.search == nil }
 
 // grown counts what was added to s.
 func (s *stored) grown() {

@@ -11,20 +11,24 @@ import (
 type Value struct {
 	key        string
 	data       string
-	exists     bool
 	expireAt   int64 // Unix milliseconds; 0: no expiry
 	localUntil int64 // Unix milliseconds
 	owner      *store
 	cost       int64 // under the shard's lock, as charged, newer and older
 	charged    int64 // of cost: the decoded form
-	visited    atomic.Bool
-	changed    atomic.Bool // see Unchanged
 	newer      *Value
 	older      *Value
-	decoded    atomic.Pointer[box]
+	decoded    atomic.Pointer[Decoded]
+	visited    atomic.Bool
+	changed    atomic.Bool // see Unchanged
+	exists     bool
 }
 
-type box struct{ v any }
+// Decoded is a decoded form for SetDecoded and Share.
+type Decoded struct{ v any }
+
+// NewDecoded makes one to be shared.
+func NewDecoded(d any) *Decoded { return &Decoded{d} }
 
 // Exists is false when the key is absent.
 func (v *Value) Exists() bool { return v.exists }
@@ -59,10 +63,25 @@ func (v *Value) Decoded() any {
 // size is what d costs in bytes beside the value's own: it counts against the limit
 // of memory.
 func (v *Value) SetDecoded(d any, size int) {
-	v.decoded.Store(&box{d})
+	v.decoded.Store(&Decoded{d})
 	if v.owner != nil {
-		v.owner.mem.charge(v, size+int(unsafe.Sizeof(box{})))
+		v.owner.mem.charge(v, size+int(unsafe.Sizeof(Decoded{})))
 	}
+}
+
+// Share attaches a form that many values have: it costs none of them anything. It gives
+// way to one that was attached meanwhile, whatever it knows of was.
+func (v *Value) Share(was, d *Decoded) { v.decoded.CompareAndSwap(was, d) }
+
+// Shared gives what Share attached, or a form of SetDecoded; nil for none.
+func (v *Value) Shared() *Decoded { return v.decoded.Load() }
+
+// Form gives what a Decoded holds; nil for none.
+func (d *Decoded) Form() any {
+	if d == nil {
+		return nil
+	}
+	return d.v
 }
 
 // Unchanged says that the value was kept under tracking, and that nothing was heard of

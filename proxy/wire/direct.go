@@ -29,6 +29,23 @@ const (
 // It must not read from the connection, and writes with Conn.Send alone.
 type Direct func(c *Conn, head []byte) (did Outcome, at time.Time)
 
+// cut ends the connection at once. To close the descriptor would wait for an answer of
+// Direct that is under way, since that runs within a read: it is shut down instead, and
+// closed when the answer has failed.
+func (c *Conn) cut() {
+	half, ok := c.Conn.(interface {
+		CloseRead() error
+		CloseWrite() error
+	})
+	if !ok || !c.state.CompareAndSwap(answering, closing) && c.state.Load() != closing {
+		_ = c.Conn.Close()
+		return
+	}
+	_ = c.Conn.SetDeadline(time.Unix(1, 0))
+	_ = half.CloseRead()
+	_ = half.CloseWrite()
+}
+
 // Parked is dropped when its connection ends before somebody has taken it.
 type Parked interface{ Drop() }
 

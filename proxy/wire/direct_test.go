@@ -231,6 +231,34 @@ func TestCloseWaitsForDirect(t *testing.T) {
 	}
 }
 
+// Cut does not wait for an answer that is under way, whatever that waits for.
+func TestCutDuringDirect(t *testing.T) {
+	begun, end := make(chan struct{}), make(chan struct{})
+	d := startDirect(t, limits(), func(*Conn) {
+		close(begun)
+		<-end
+	})
+	c := d.dial(t)
+	c.send(getDirect)
+	<-begun
+	cut := make(chan struct{})
+	go func() {
+		defer close(cut)
+		d.Cut()
+	}()
+	select {
+	case <-cut:
+	case <-time.After(patience):
+		t.Error("Cut waits for the answer")
+	}
+	c.wantEnd()
+	close(end)
+	<-cut
+	for d.Open() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 type dropped struct{ n atomic.Int64 }
 
 func (p *dropped) Drop() { p.n.Add(1) }
@@ -320,5 +348,19 @@ func TestSendHasADeadline(t *testing.T) {
 	big := make([]byte, 16<<20)
 	if err := c.Send(time.Now(), []byte("head"), big); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%v", err)
+	}
+}
+
+func BenchmarkHead(b *testing.B) {
+	request := []byte("GET /api/products/42?lang=en HTTP/1.1\r\nHost: shop.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0\r\n" +
+		"Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nAccept-Encoding: gzip, br\r\nCookie: theme=dark; session_id=6f1f2a9e\r\n\r\n")
+	var h head
+	b.ReportAllocs()
+	for b.Loop() {
+		var m Message
+		h.reset(0)
+		if end, refusal := h.feed(request, &m, 1<<14); end != len(request) || refusal != nil {
+			b.Fatal(end, refusal)
+		}
 	}
 }

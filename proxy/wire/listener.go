@@ -121,12 +121,13 @@ func (l *Listener) Close() error {
 	return l.Listener.Close()
 }
 
-// Cut closes every open connection at once.
+// Cut ends every open connection at once.
 func (l *Listener) Cut() {
+	l.draining.Store(true)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
-		_ = c.Conn.Close()
+		c.cut()
 	}
 }
 
