@@ -83,6 +83,14 @@ func (s *Set) Add(k Key, v float64) {
 	s.Series = append(s.Series, &Series{Key: k, Values: []float64{v}})
 }
 
+// Drop forgets what was measured of a peer in a scenario.
+func (s *Set) Drop(scenario, peer string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Series = slices.DeleteFunc(s.Series, func(have *Series) bool { return have.Scenario == scenario && have.Peer == peer })
+	delete(s.Foreign, scenario+" "+peer)
+}
+
 // Get finds a series by scenario, peer and metric; nil when it was not measured.
 func (s *Set) Get(scenario, peer, metric string) *Series {
 	s.mu.Lock()

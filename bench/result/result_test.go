@@ -89,6 +89,15 @@ func TestSaveLoadMerge(t *testing.T) {
 	}
 }
 
+func TestDrop(t *testing.T) {
+	s := filled()
+	s.Noise("hit", "nginx", 1)
+	s.Drop("hit", "nginx")
+	if foreign, _ := s.Noisiest(); s.Get("hit", "nginx", "CPU") != nil || s.Get("hit", "pillion", "CPU") == nil || foreign != 0 {
+		t.Errorf("%+v, %v", s.Series, foreign)
+	}
+}
+
 func TestWarn(t *testing.T) {
 	s := NewSet()
 	s.Noise("hit", "pillion", QuietLimit)
