@@ -10,13 +10,15 @@ VOLUME    ?= 10000000
 SOAK_URLS ?= 2000000
 # The size of `make scale`: bodies in MiB, idle connections, slow-header clients.
 SCALE ?= -size 4096 -idle 20000 -slow 200 -requests 20000
+# The size of `make ledger`.
+LEDGER ?= -tasks 1000000 -kills 100 -outages 20 -restarts 10 -pauses 3
 # Packages that `make test` covers; the bench suite is a module of its own.
 PKGS    ?= ./...
 # A checkout of the repository of http-cache-tests, for `make conformance`.
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale peers frameworks microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +33,7 @@ test: test-deps lint ## Install what the tests need, and run them all with the r
 	$(GO) test ./scale
 	$(GO) test -race -timeout 9m $(PKGS)
 
-test-deps: ## Install redis-server, the FastAPI example's packages the clients of `make peers` and the frameworks of `make frameworks` where they are absent.
+test-deps: ## Install redis-server, the FastAPI example's packages the clients of `make peers`, the frameworks of `make frameworks` and the clients of `make producers` where they are absent.
 	./.ci/install-deps
 
 lint: ## Check formatting and suspicious code.
@@ -50,11 +52,33 @@ soak: ## Pass SOAK_URLS (default 2000000) unique URLs through a process and watc
 scale: ## Pass bodies of 4 GiB, streams, and 20,000 idle connections through the program, and print memory and latency. SCALE="-size MiB -idle n -slow n".
 	$(GO) test ./scale -v -count=1 -timeout 30m $(SCALE)
 
+fleet: test-deps ## Simulate up to 200 pods on one Redis, and print what they cost it; CSV files go to bin/fleet. FLEET="-only hot -pods 10,50".
+	$(GO) run ./fleet -csv bin/fleet $(FLEET)
+
+ledger: ## Deliver 1,000,000 tasks through 100 kill -9 of agents, 20 outages of the application and 10 restarts of Redis; writes the table in docs/queues.md. SEED=n repeats the choices, LEDGER="-tasks n -kills n -outages n -restarts n -pauses n".
+	$(GO) test ./ledger -run 'TestLedger$$' -v -count=1 -timeout 1h -doc ../docs/queues.md $(LEDGER)
+
+ledger-backlog: ## Deliver a backlog of BACKLOG (default 10000000) tasks and watch the agent's resident memory.
+	$(GO) test ./ledger -run 'TestBacklog$$' -v -count=1 -timeout 2h -backlog $(or $(BACKLOG),10000000)
+
 peers: test-deps ## Run curl, wrk, Python, Node and Chromium against the program in front of a FastAPI and a Node application.
 	$(GO) test ./peers -v -count=1 -timeout 15m
 
 frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and FastAPI behind the program.
 	$(GO) test ./frameworks -v -count=1 -timeout 15m
+
+producers: test-deps ## Put tasks into Redis with Celery, Sidekiq and redis-py, and look at what the program delivers.
+	$(GO) test ./producers -v -count=1 -timeout 15m
+
+hotpath: ## Count what a request costs, and compare with the baseline. HOTPATH=-update writes a new one.
+	$(GO) test ./hotpath -v -count=1 $(HOTPATH)
+
+profile: ## Profile CPU and allocations of SCENARIO (hit, session, pass, …; see BenchmarkServed), into bin/.
+	@mkdir -p bin
+	$(GO) test ./proxy -run '^$$' -bench 'Served/^$(or $(SCENARIO),hit)$$' -benchtime 5s -o bin/profile.test \
+		-cpuprofile bin/$(or $(SCENARIO),hit).cpu -memprofile bin/$(or $(SCENARIO),hit).mem -memprofilerate 512
+	$(GO) tool pprof -top -nodecount 40 bin/profile.test bin/$(or $(SCENARIO),hit).cpu
+	$(GO) tool pprof -top -nodecount 20 -sample_index alloc_objects bin/profile.test bin/$(or $(SCENARIO),hit).mem
 
 microbench: ## Run the Go benchmarks of every package.
 	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)

@@ -27,8 +27,19 @@ type Config struct {
 	// rule matches needs a session and is cached as its response allows.
 	Rules  []proxy.Rule        `yaml:"rules"`
 	Queues []queueagent.Config `yaml:"queues"`
-	Admin  admin.Config        `yaml:"admin" envPrefix:"ADMIN_"`
-	Log    LogConfig           `yaml:"log" envPrefix:"LOG_"`
+	// Enqueue lets responses of the application add tasks to queues.
+	Enqueue EnqueueConfig `yaml:"enqueue" envPrefix:"ENQUEUE_"`
+	Admin   admin.Config  `yaml:"admin" envPrefix:"ADMIN_"`
+	Log     LogConfig     `yaml:"log" envPrefix:"LOG_"`
+}
+
+// EnqueueConfig is, in YAML, true, false, or a mapping of the fields below.
+type EnqueueConfig struct {
+	// Enabled takes tasks out of the field and adds them before the response goes on.
+	Enabled bool `yaml:"enabled,scalar" env:"ENABLED"`
+	// Header is the name of that field. It never reaches a client, and no client can send
+	// it to the application.
+	Header string `yaml:"header" env:"HEADER"`
 }
 
 // LogConfig says what is logged.
@@ -50,6 +61,7 @@ func Default() Config {
 		Redis:    redisconn.Default(),
 		Session:  sessioncheck.Default(),
 		Cache:    cache.Default(),
+		Enqueue:  EnqueueConfig{Header: "Pillion-Enqueue"},
 		Admin:    admin.Default(),
 		Log:      LogConfig{Level: "info", Access: "errors", Sample: 1},
 	}

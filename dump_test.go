@@ -21,12 +21,14 @@ rules:
 queues:
   - name: tasks
     list: tasks
-    webhook: { url: "http://user:hunter2@127.0.0.1/{type}", secret: hunter2 }
+    webhook: { url: "http://127.0.0.1/{type}", secret: hunter2, secrets: [hunter2], headers: { X-Key: hunter2 } }
 `)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sameAfterDump(t, cfg)
+	// Load refuses this; an embedder's dump may come before its validation.
+	cfg.Queues[0].Webhook.URL = "http://user:hunter2@127.0.0.1/{type}"
 	data, err := cfg.Redacted().YAML()
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +50,7 @@ queues:
       path: /b
     session: none
     cache: off
-`, "      url: http://user:***@127.0.0.1/{type}\n", "      secret: '***'\n", "  memory: 128MiB\n", "  identity: {X-User-Id: user_id}\n",
+`, "      url: http://user:***@127.0.0.1/{type}\n", "      secret: '***'\n", "      secrets: ['***']\n", "X-Key: '***'", "  memory: 128MiB\n", "  identity: {X-User-Id: user_id}\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the dump lacks\n%s", want)
@@ -57,7 +59,7 @@ queues:
 	if strings.Contains(text, "hunter2") || t.Failed() {
 		t.Errorf("dump:\n%s", text)
 	}
-	if cfg.Admin.Token != "hunter2" || cfg.Queues[0].Webhook.Secret != "hunter2" {
+	if hook := cfg.Queues[0].Webhook; cfg.Admin.Token != "hunter2" || hook.Secret != "hunter2" || hook.Secrets[0] != "hunter2" || hook.Headers["X-Key"] != "hunter2" {
 		t.Error("Redacted changed the configuration itself")
 	}
 }

@@ -235,7 +235,7 @@ queues: [ { name: q, list: q, webhook: { url: "http://h/", secret: "${SECRET}$$"
 	if cfg.Admin.Token != "from-file" || cfg.Queues[0].Webhook.Secret != "from-env$" || cfg.Redis.Prefix != "file:x" {
 		t.Errorf("got token %q, secret %q, prefix %q", cfg.Admin.Token, cfg.Queues[0].Webhook.Secret, cfg.Redis.Prefix)
 	}
-	if q := queueagent.Default(); cfg.Queues[0].Lease != q.Lease || cfg.Queues[0].Retry != q.Retry {
+	if q := queueagent.Default(); cfg.Queues[0].Lease != q.Lease || !reflect.DeepEqual(cfg.Queues[0].Retry, q.Retry) {
 		t.Errorf("the queue lost its defaults: %+v", cfg.Queues[0])
 	}
 }

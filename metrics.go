@@ -87,9 +87,19 @@ func metricTexts() [][]string {
 		{"queue_dead_lettered_total", "Tasks moved to the dead letters by this process.", "queue"},
 		{"queue_redelivered_total", "Tasks claimed again after an agent died with them.", "queue"},
 		{"queue_throttled_total", "Answers that asked for a pause.", "queue"},
+		{"queue_throttled", "1 while claiming has stopped since the application asked for a pause.", "queue"},
+		{"queue_unknown_acks_total", "Deliveries whose task was gone already: delivered twice.", "queue"},
+		{"queue_lateness_seconds", "Time from when a task could be delivered until its first delivery began.", "queue"},
+		{"queue_end_to_end_seconds", "Time from when a task could be delivered until its webhook had answered with a 2xx.", "queue"},
+		{"queue_attempts", "Deliveries that each delivered task took.", "queue"},
+		{"queue_paused", "1 while the queue is paused, on every pod.", "queue"},
 		{"queue_breaker_open", "1 while the webhook cannot be reached.", "queue"},
 		{"queue_tasks", "Tasks in Redis by state.", "queue", "state"},
 		{"queue_oldest_due_age_seconds", "How long the oldest due task has waited, where that is known.", "queue"},
+		{"queue_enqueued_total", "Tasks that this process added, by the admin API, by a response of the application, or from Go.", "queue"},
+		{"queue_enqueue_duplicates_total", "Tasks that were not added, since one of that deduplication key was.", "queue"},
+		{"queue_enqueue_failures_total", "Tasks that Redis did not take, or not surely.", "queue"},
+		{"response_tasks_total", "Tasks in responses of the application by what became of them.", "result"},
 		{"config_reloads_total", "Reloads by result.", "result"},
 		{"config_last_reload_successful", "1 when the newest configuration is the one in use."},
 	}
@@ -138,6 +148,10 @@ func (e emitter) counter(name string, v uint64, labels ...string) {
 	e.ch <- prometheus.MustNewConstMetric(e.c.desc[name], prometheus.CounterValue, float64(v), labels...)
 }
 
+func (e emitter) histogram(name string, h queueagent.Histogram, labels ...string) {
+	e.ch <- prometheus.MustNewConstHistogram(e.c.desc[name], h.Count, h.Sum, h.Buckets, labels...)
+}
+
 func (e emitter) gauge(name string, v float64, labels ...string) {
 	e.ch <- prometheus.MustNewConstMetric(e.c.desc[name], prometheus.GaugeValue, v, labels...)
 }
@@ -168,6 +182,11 @@ func (c *collector) requests(e emitter) {
 		e.counter("refused_total", n, reason)
 	}
 	e.counter("panics_total", sum.Panics)
+	if c.p.config().Enqueue.Enabled {
+		for result, n := range sum.Tasks {
+			e.counter("response_tasks_total", n, result)
+		}
+	}
 	for f, n := range sum.Failed {
 		e.counter("upstream_failures_total", n, f.Upstream, strconv.Itoa(f.Status))
 	}
@@ -274,6 +293,14 @@ func (c *collector) queues(e emitter) {
 		e.counter("queue_dead_lettered_total", q.DeadLettered, q.Name)
 		e.counter("queue_redelivered_total", q.Redelivered, q.Name)
 		e.counter("queue_throttled_total", q.Throttled, q.Name)
+		e.gauge("queue_throttled", boolean(q.HeldBack), q.Name)
+		e.counter("queue_unknown_acks_total", q.UnknownAcks, q.Name)
+		e.histogram("queue_lateness_seconds", q.Lateness, q.Name)
+		e.histogram("queue_end_to_end_seconds", q.EndToEnd, q.Name)
+		e.histogram("queue_attempts", q.Attempts, q.Name)
+		e.counter("queue_enqueued_total", q.Enqueued, q.Name)
+		e.counter("queue_enqueue_duplicates_total", q.Duplicates, q.Name)
+		e.counter("queue_enqueue_failures_total", q.EnqueueFailed, q.Name)
 		e.gauge("queue_breaker_open", boolean(q.BreakerOpen), q.Name)
 	}
 	if !c.p.redis.Up() {
@@ -295,9 +322,14 @@ func (c *collector) depth(e emitter, d queueagent.Depth) {
 	for state, n := range map[string]int64{
 		"ready": d.Ready, "scheduled": d.Scheduled, "retrying": d.Retrying, "leased": d.Leased, "dead": d.Dead,
 	} {
-		e.gauge("queue_tasks", float64(n), d.Name, state)
+		if n >= 0 { // else it is not known
+			e.gauge("queue_tasks", float64(n), d.Name, state)
+		}
 	}
-	if age := time.Since(d.OldestDue); !d.OldestDue.IsZero() && age > 0 {
-		e.gauge("queue_oldest_due_age_seconds", age.Seconds(), d.Name)
+	e.gauge("queue_paused", boolean(d.Paused), d.Name)
+	age := 0.0 // an autoscaler takes a metric that is missing for an error
+	if !d.OldestDue.IsZero() {
+		age = max(time.Since(d.OldestDue).Seconds(), 0)
 	}
+	e.gauge("queue_oldest_due_age_seconds", age, d.Name)
 }

@@ -127,7 +127,7 @@ func (p *Pillion) newHandler(next fasthttp.RequestHandler) (*proxy.Handler, erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h, err := proxy.New(proxy.Deps{
-		Sessions: p.sessions, Lifecycle: sessioncheck.NewLifecycle(p.users), Store: p.store, Upstream: p.upstream, Upstreams: p.upstreams, Next: next, Log: p.log,
+		Sessions: p.sessions, Lifecycle: sessioncheck.NewLifecycle(p.users), Tasks: p.taskField(), Store: p.store, Upstream: p.upstream, Upstreams: p.upstreams, Next: next, Log: p.log,
 	}, settings(p.cfg))
 	if err == nil {
 		p.handlers = append(p.handlers, h)

@@ -43,7 +43,7 @@ func (p *Pillion) startAdmin() error {
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w", err)
 	}
-	srv := admin.New(p.cfg.Admin, admin.Deps{Ready: p.readiness, Metrics: p.metrics, Purger: p, Sessions: p})
+	srv := admin.New(p.cfg.Admin, admin.Deps{Ready: p.readiness, Metrics: p.metrics, Purger: p, Sessions: p, Enqueuer: p.adminEnqueuer(), Queues: p.adminQueues()})
 	p.background.Go(func() {
 		if err := srv.Serve(ln); err != nil {
 			p.log.Error().Err(err).Msg("the admin listener ended")

@@ -55,6 +55,7 @@ func (v *validator) run() {
 	v.cache()
 	v.rules()
 	v.queues()
+	v.enqueue()
 	v.admin()
 	v.oneOf("log.level", v.cfg.Log.Level, "a log level", "debug", "info", "warn", "error")
 	v.oneOf("log.access", v.cfg.Log.Access, "an access log setting", "off", "errors", "sampled", "all")

@@ -46,13 +46,15 @@ func TestValidate(t *testing.T) {
 		}, "redis.cluster: is set beside redis.sentinel.master: keep one of the two"},
 		{"queue without its defaults", func(c *Config) {
 			c.Queues = []queueagent.Config{{Name: "q", List: "q", Webhook: queueagent.Webhook{URL: "http://h/"}}}
-		}, `queues[0].webhook.timeout: "0s" is not more than zero: write a positive duration, such as 30s
+		}, `queues[0].pop: is not set: write left or right
+queues[0].webhook.timeout: "0s" is not more than zero: write a positive duration, such as 30s
 queues[0].concurrency: "0" is out of range: write a whole number from 1 to 10000
 queues[0].lease: "0s" is not more than zero: write a positive duration, such as 30s
 queues[0].retry.max_attempts: "0" is less than 1: write 1 for no second attempt, or more
 queues[0].retry.max_abandons: "0" is less than 1: write how often an agent may die on a task, such as 5
 queues[0].retry.min: "0s" is not more than zero: write a positive duration, such as 30s
-queues[0].retry.max: "0s" is not more than zero: write a positive duration, such as 30s`},
+queues[0].retry.max: "0s" is not more than zero: write a positive duration, such as 30s
+queues[0].max_payload: "0B" is out of range: write a size from 1B to 256MiB`},
 		{"jitter", func(c *Config) {
 			c.Rules = []proxy.Rule{{Name: "a", Match: rules.Match{Path: "/a"}}}
 			c.Rules[0].Cache.Jitter = 101

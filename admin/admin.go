@@ -47,6 +47,10 @@ type Deps struct {
 	Purger  Purger
 	// Sessions is nil where there is nothing to ask about them.
 	Sessions Sessions
+	// Enqueuer is nil where there are no queues to add tasks to.
+	Enqueuer Enqueuer
+	// Queues is nil where there are none to ask about.
+	Queues Queues
 }
 
 // Server is the admin listener.
@@ -66,6 +70,8 @@ func New(cfg Config, deps Deps) *Server {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Metrics, promhttp.HandlerOpts{}))
 	mux.Handle("POST /purge", s.guarded(s.purge))
 	s.handleSessions(mux)
+	s.handleEnqueue(mux)
+	s.handleQueues(mux)
 	s.http = http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,

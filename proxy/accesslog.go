@@ -6,6 +6,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
 
@@ -83,7 +84,7 @@ func (x *exchange) logAccess(took time.Duration, sent int64) {
 	if sent >= 0 {
 		e.Int64("bytes_out", sent)
 	}
-	optional(e, "user_agent", x.ctx.Request.Header.UserAgent(), maxLoggedField)
+	optional(e, "user_agent", x.lineOf("user-agent"), maxLoggedField)
 	e.Msg("request")
 }
 
@@ -116,6 +117,16 @@ func (x *exchange) logCache(e *zerolog.Event) {
 	case x.fwd != "":
 		e.Str("cache", string(x.fwd))
 	}
+}
+
+// lineOf gives the value of the first field line of a name in lower case.
+func (x *exchange) lineOf(name string) []byte {
+	for i := range x.lines {
+		if syntax.FoldEqual(x.lines[i].name, name) {
+			return x.lines[i].value
+		}
+	}
+	return nil
 }
 
 func (x *exchange) logSession(e *zerolog.Event) {

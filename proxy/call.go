@@ -24,8 +24,9 @@ type call struct {
 	in       bodyReader
 	guard    containedReader // around in
 	body     *upstream.Body
-	first    []byte // of the body: it has been read, and comes before the rest
-	ctx      *fasthttp.RequestCtx
+	first    []byte               // of the body: it has been read, and comes before the rest
+	ctx      *fasthttp.RequestCtx // nil while direct has the request
+	client   *wire.Conn           // nil when another server has the connection
 	extend   time.Duration
 	pool     *sync.Pool
 	stop     func()
@@ -37,6 +38,7 @@ type call struct {
 	trails     bool                   // the head is sent before the body is read
 	life       lifetime
 	lifecycle  *sessioncheck.Lifecycle
+	tasks      *TaskField
 	// detached says that the response will close the body though it is not its own
 	// any more.
 	detached bool
@@ -61,15 +63,15 @@ func (c *call) interim(status int, h *fasthttp.ResponseHeader) {
 	head = append(append(head, ' '), fasthttp.StatusMessage(status)...)
 	head = append(head, '\r', '\n')
 	for name, value := range h.All() {
-		if k := kindOf(name); k == kindPass && !syntax.FoldEqual(name, "content-type") && !c.lifecycle.IsHeader(name) {
+		if k := kindOf(name); k == kindPass && !syntax.FoldEqual(name, "content-type") && !c.lifecycle.IsHeader(name) && !c.tasks.is(name) {
 			head = appendLine(head, name, value)
 		}
 	}
 	head = append(head, '\r', '\n')
 	// Straight to the connection: the server writes when the handler has returned. A
 	// client that has gone is noticed later.
-	if w, ok := c.ctx.Conn().(*wire.Conn); ok {
-		_ = w.WriteInterim(head)
+	if c.client != nil {
+		_ = c.client.WriteInterim(head)
 		return
 	}
 	_, _ = c.ctx.Conn().Write(head)
@@ -85,20 +87,20 @@ func (c *call) stopBody() {
 }
 
 func (c *call) release() {
-	c.body, c.ctx, c.barred, c.trails, c.first = nil, nil, nil, false, nil
+	c.body, c.ctx, c.client, c.barred, c.trails, c.first = nil, nil, nil, nil, false, nil
 	c.in, c.guard = bodyReader{}, containedReader{}
 	c.pool.Put(c)
 }
 
 // prepare serialises the request.
 func (c *call) prepare(x *exchange, plain bool) error {
-	c.ctx, c.extend, c.untilClose = x.ctx, x.snap.server.WriteTimeout, x.route.untilClose
-	c.req.Interim, c.req.HeaderTimeout = nil, 0
-	c.lifecycle = x.h.lifecycle
+	c.ctx, c.client, c.extend, c.untilClose = x.ctx, x.wire, x.snap.server.WriteTimeout, x.route.untilClose
+	c.req.Interim, c.req.HeaderTimeout, c.req.Now = nil, 0, time.Time{}
+	c.lifecycle, c.tasks = x.h.lifecycle, x.h.tasks
 	if x.waited {
 		c.req.HeaderTimeout = max(x.patience(), time.Millisecond)
 	}
-	if !x.background && x.ctx.Request.Header.IsHTTP11() {
+	if !x.background && !x.http10 {
 		c.req.Interim = c.hint
 	}
 	size, refused := c.takeRequestBody(x)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/netip"
 	"time"
 
@@ -16,11 +17,15 @@ import (
 // every slice in it is reused, and nothing of it may be kept after release.
 type exchange struct {
 	h    *Handler
-	ctx  *fasthttp.RequestCtx
+	ctx  *fasthttp.RequestCtx // nil while direct has the request
 	snap *snapshot
 	// began is when the request was read; now moves on when the request has waited
 	// for another's fill.
 	began, now time.Time
+
+	// The request as it was read: its target, and its field lines. It was HTTP/1.0 or 1.1.
+	target, raw []byte
+	http10      bool
 
 	// The one form of the request, decided by guard.
 	method   []byte
@@ -35,12 +40,14 @@ type exchange struct {
 	upgrade  bool
 
 	route         *route
+	matched       bool // route is set, and the request passed the guard
 	params        rules.Params
 	session       *sessioncheck.Session
 	checked       bool // a session was looked for; sessionStatus says what was found
 	sessionStatus sessioncheck.Status
-	lifecycle     bool     // the response said something about the session
-	cookies       []string // of the session that it created or ended
+	recalled      sessioncheck.Result // the session, when direct has found it valid
+	lifecycle     bool                // the response said something about the session
+	cookies       []string            // of the session that it created or ended
 
 	// What the cache needs of the request.
 	keyed      bool // the response may be stored
@@ -66,6 +73,7 @@ type exchange struct {
 	fwd        cache.Fwd
 	detail     string // for Cache-Status
 	fields     cache.Header
+	fetched    fetched // by direct
 
 	status       int
 	outcome      outcome
@@ -74,12 +82,14 @@ type exchange struct {
 	edited       bool          // the rule's fields are in ctx.Request already
 	upstreamTook time.Duration // until the application's header came; 0 when it was not asked
 	scratch      []byte
+	out          []byte // what direct writes
 	values       [][]byte
 	shard        int
 }
 
 // release empties what refers to the request and gives the exchange back.
 func (h *Handler) release(x *exchange) {
+	x.giveUpFetched()
 	clear(x.lines)
 	clear(x.fields)
 	clear(x.values)
@@ -87,17 +97,47 @@ func (h *Handler) release(x *exchange) {
 		h: x.h, shard: x.shard,
 		host: x.host[:0], path: x.path[:0], query: x.query[:0], lines: x.lines[:0],
 		keyText: x.keyText[:0], redisKey: x.redisKey[:0], varyText: x.varyText[:0], varyName: x.varyName[:0],
-		fields: x.fields[:0], scratch: x.scratch[:0], values: x.values[:0],
+		fields: x.fields[:0], scratch: x.scratch[:0], out: x.out[:0], values: x.values[:0],
 	}
 	h.pool.Put(x)
 }
 
+// acquire gives the exchange of a request: the one that direct has begun, or a new one.
 func (h *Handler) acquire(ctx *fasthttp.RequestCtx) *exchange {
-	x := h.pool.Get().(*exchange)
-	x.ctx, x.began, x.snap = ctx, time.Now(), h.snap.Load()
-	x.now = x.began
-	x.wire, _ = ctx.Conn().(*wire.Conn)
+	w, _ := ctx.Conn().(*wire.Conn)
+	if w != nil {
+		if x, ok := w.Parked.(*exchange); ok {
+			w.Parked, x.ctx = nil, ctx
+			return x
+		}
+	}
+	x := h.begin(w)
+	x.ctx = ctx
 	return x
+}
+
+func (h *Handler) begin(w *wire.Conn) *exchange {
+	x := h.pool.Get().(*exchange)
+	x.wire, x.began, x.snap = w, time.Now(), h.snap.Load()
+	x.now = x.began
+	return x
+}
+
+// Drop ends an exchange that direct began and that nobody goes on with: its connection
+// has ended.
+func (x *exchange) Drop() { x.h.release(x) }
+
+// giveUpFetched ends what direct began with the application, when that is of no use.
+func (x *exchange) giveUpFetched() {
+	c := x.fetched.call
+	if c == nil {
+		return
+	}
+	if x.fetched = (fetched{}); c.body != nil {
+		x.h.closeStream(c)
+		return
+	}
+	c.release()
 }
 
 // isGet says whether the request is one that the cache may answer (RFC 9110 §9.2.3
@@ -156,8 +196,17 @@ func lowerByte(c byte) byte {
 
 // clientAddr is the peer's address without a port; invalid for a Unix socket.
 func (x *exchange) clientAddr() netip.Addr {
-	if a, ok := netip.AddrFromSlice(x.ctx.RemoteIP()); ok {
-		return a.Unmap()
+	if x.ctx == nil {
+		return peerAddr(x.wire.RemoteAddr())
 	}
-	return netip.Addr{}
+	return peerAddr(x.ctx.RemoteAddr())
+}
+
+func peerAddr(addr net.Addr) netip.Addr {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.IPv4Unspecified()
+	}
+	a, _ := netip.AddrFromSlice(tcp.IP)
+	return a.Unmap()
 }

@@ -35,7 +35,7 @@ func (x *exchange) buildHead(b []byte, plain bool) []byte {
 			continue
 		}
 		// A client never speaks for the session check, on any route.
-		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || plain && x.leftOut(l.name) {
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || x.h.tasks.isTwin(l.name) || plain && x.leftOut(l.name) {
 			continue
 		}
 		if l.kind == kindMaxForwards {
@@ -150,7 +150,7 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 }
 
 func (x *exchange) scheme() string {
-	if x.ctx.IsTLS() || x.wire != nil && x.wire.IsTLS() {
+	if x.wire != nil && x.wire.IsTLS() || x.ctx != nil && x.ctx.IsTLS() {
 		return "https"
 	}
 	return "http"
@@ -207,7 +207,7 @@ func (x *exchange) forward(plain bool) bool {
 		return false
 	}
 	x.status = x.ctx.Response.StatusCode()
-	return x.takeLifecycle()
+	return x.takeFields()
 }
 
 func (x *exchange) forwardFailed(err error) {

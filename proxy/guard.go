@@ -3,8 +3,6 @@ package proxy
 import (
 	"bytes"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
@@ -44,18 +42,26 @@ var (
 // cache key and the application all see. It leaves it in x.method, x.host, x.path,
 // x.query and x.lines.
 func (x *exchange) guard() *refusal {
-	h := &x.ctx.Request.Header
 	if x.wire != nil {
 		if r := x.wire.Request().Refusal; r != nil {
 			return &refusal{r.Status, r.Reason, r.Detail}
 		}
 	}
-	x.method = h.Method()
-	if r := checkStart(h, x.method); r != nil {
+	h := &x.ctx.Request.Header
+	if p := h.Protocol(); string(p) != "HTTP/1.1" && string(p) != "HTTP/1.0" {
+		return &refuseVersion
+	}
+	x.method, x.target, x.raw, x.http10 = h.Method(), h.RequestURI(), h.RawHeaders(), !h.IsHTTP11()
+	return x.canonical()
+}
+
+// canonical is guard for a request whose parts are known.
+func (x *exchange) canonical() *refusal {
+	if r := checkMethod(x.method); r != nil {
 		return r
 	}
 	var r *refusal
-	if x.lines, r = scan(x.lines[:0], h.RawHeaders()); r != nil {
+	if x.lines, r = scan(x.lines[:0], x.raw); r != nil {
 		return r
 	}
 	if r := x.framing(); r != nil {
@@ -63,7 +69,7 @@ func (x *exchange) guard() *refusal {
 	}
 	nominate(x.lines)
 	x.upgrade = x.upgrade && x.offersProtocol()
-	authority, target, r := splitTarget(h.RequestURI(), x.method)
+	authority, target, r := splitTarget(x.target, x.method)
 	if r != nil {
 		return r
 	}
@@ -79,10 +85,7 @@ func (x *exchange) guard() *refusal {
 	return r
 }
 
-func checkStart(h *fasthttp.RequestHeader, method []byte) *refusal {
-	if p := h.Protocol(); string(p) != "HTTP/1.1" && string(p) != "HTTP/1.0" {
-		return &refuseVersion
-	}
+func checkMethod(method []byte) *refusal {
 	for _, c := range method {
 		if (c < 'A' || c > 'Z') && c != '-' {
 			return &refuseMethod
@@ -178,8 +181,7 @@ func (x *exchange) effectiveHost(authority []byte) *refusal {
 			host = x.lines[i].value
 		}
 	}
-	http10 := !x.ctx.Request.Header.IsHTTP11()
-	if hosts > 1 || hosts == 0 && !http10 {
+	if hosts > 1 || hosts == 0 && !x.http10 {
 		return &refuseHost
 	}
 	if authority != nil {
@@ -188,7 +190,7 @@ func (x *exchange) effectiveHost(authority []byte) *refusal {
 		}
 		host = authority
 	}
-	if !validHost(host) && !(len(host) == 0 && http10) {
+	if !validHost(host) && !(len(host) == 0 && x.http10) {
 		return &refuseHost
 	}
 	x.host = x.host[:0]

@@ -13,17 +13,19 @@ import (
 func (h *Handler) Handle(ctx *fasthttp.RequestCtx) {
 	x := h.acquire(ctx)
 	defer h.finish(x)
-	if refused := x.guard(); refused != nil { // 1. one form, or none
-		x.refuse(refused)
-		return
-	}
-	if x.wantsPurge() {
-		x.purgeByMethod()
-		return
-	}
-	if refused := x.match(); refused != nil { // 2. the rule
-		x.refuse(refused)
-		return
+	if !x.matched { // else direct has come so far
+		if refused := x.guard(); refused != nil { // 1. one form, or none
+			x.refuse(refused)
+			return
+		}
+		if x.wantsPurge() {
+			x.purgeByMethod()
+			return
+		}
+		if refused := x.match(); refused != nil { // 2. the rule
+			x.refuse(refused)
+			return
+		}
 	}
 	if !x.authenticate() { // 3. the session: before anything is looked up
 		return
@@ -42,6 +44,7 @@ func (x *exchange) match() *refusal {
 	if x.route = &x.snap.unmatched; i >= 0 {
 		x.route = &x.snap.routes[i]
 	}
+	x.matched = true
 	if x.odd == 0 {
 		return nil
 	}

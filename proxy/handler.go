@@ -65,9 +65,11 @@ type Deps struct {
 	Sessions *sessioncheck.Checker
 	// Lifecycle is nil when the application keeps its sessions itself.
 	Lifecycle *sessioncheck.Lifecycle
-	Store     *cache.Store
-	Upstream  *upstream.Client        // the application behind a socket, or
-	Next      fasthttp.RequestHandler // the application in this process
+	// Tasks is nil when responses of the application add no tasks to queues.
+	Tasks    *TaskField
+	Store    *cache.Store
+	Upstream *upstream.Client        // the application behind a socket, or
+	Next     fasthttp.RequestHandler // the application in this process
 	// Upstreams are the further applications that rules name.
 	Upstreams map[string]*upstream.Client
 	Log       zerolog.Logger
@@ -77,6 +79,7 @@ type Deps struct {
 type Handler struct {
 	sessions  *sessioncheck.Checker
 	lifecycle *sessioncheck.Lifecycle
+	tasks     *TaskField // nil: off
 	store     *cache.Store
 	origin    origin                     // of the rules that name none
 	origins   map[string]*upstreamOrigin // of those that do
@@ -137,6 +140,11 @@ type route struct {
 	missing      *redirect // nil: 401
 	csrf         *csrf     // nil: off
 
+	// dressed says that the rule changes fields that only the answer itself has.
+	dressed bool
+	// verbatim is the form of the entries that this route serves as they are stored.
+	verbatim form
+
 	// What the application of the rule brings with it.
 	origin      origin
 	upstream    string        // its name in metrics
@@ -146,7 +154,7 @@ type route struct {
 
 // New makes a handler. The error lists what is wrong with the rules.
 func New(d Deps, s Settings) (*Handler, error) {
-	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
+	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
 	h.calls.New = func() any { return newCall(&h.calls) }
 	if d.Next != nil {
 		h.origin = &handlerOrigin{d.Next}
@@ -197,10 +205,12 @@ func (h *Handler) compile(s Settings) (*snapshot, error) {
 			return nil, fmt.Errorf("rules[%d] %q: %w", i, s.Rules[i].Name, err)
 		}
 		snap.maxBody = max(snap.maxBody, snap.routes[i].maxBody)
+		snap.routes[i].settle(snap)
 	}
 	if snap.unmatched, err = h.compileRoute(&s, &Rule{Name: "unmatched"}, nil); err != nil {
 		return nil, err
 	}
+	snap.unmatched.settle(snap)
 	if snap.trusted, err = networks("server.trusted_proxies", s.Server.TrustedProxies); err != nil {
 		return nil, err
 	}
@@ -251,6 +261,17 @@ func (h *Handler) compileRoute(s *Settings, r *Rule, params []string) (route, er
 	}
 	out.bypass, err = cache.CompileBypass(r.Cache.Bypass)
 	return out, err
+}
+
+// settle completes a route in its place in the snapshot.
+func (out *route) settle(snap *snapshot) {
+	out.verbatim = form{snap: snap, route: out}
+	if e := out.responseEdit; e != nil {
+		for _, name := range e.drop {
+			out.dressed = out.dressed || foldEqualFold(name, snap.requestID) || foldEqualFold(name, "Age") ||
+				foldEqualFold(name, "Cache-Status") || foldEqualFold(name, "Content-Length")
+		}
+	}
 }
 
 // compileOwn compiles what CheckRule checks.

@@ -15,11 +15,18 @@ func (x *exchange) keyHost() []byte {
 	if !ok || len(port) == 0 || bytes.IndexByte(port, ':') >= 0 || !directHost(host) {
 		return x.host
 	}
-	local, ok := x.ctx.LocalAddr().(*net.TCPAddr)
+	local, ok := x.localAddr().(*net.TCPAddr)
 	if !ok || !portEqual(port, local.Port) {
 		return x.host
 	}
 	return host
+}
+
+func (x *exchange) localAddr() net.Addr {
+	if x.ctx == nil {
+		return x.wire.LocalAddr()
+	}
+	return x.ctx.LocalAddr()
 }
 
 // directHost says whether the host names a machine and not a site.

@@ -52,7 +52,7 @@ func (x *exchange) currentSession() sessioncheck.Result {
 	if x.checked {
 		return sessioncheck.Result{Status: x.sessionStatus, Session: x.session}
 	}
-	return x.h.sessions.Check(x.ctx, x.ctx.Request.Header.RawHeaders(), time.Now())
+	return x.h.sessions.Check(x.ctx, x.raw, time.Now())
 }
 
 func (x *exchange) lifecycleFailed(err error) {

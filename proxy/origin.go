@@ -44,19 +44,10 @@ const bufferForHTTP10 = 16 << 20
 type upstreamOrigin struct{ client *upstream.Client }
 
 func (o *upstreamOrigin) fetch(x *exchange, plain bool) error {
-	c := x.h.calls.Get().(*call)
-	if err := c.prepare(x, plain); err != nil {
-		c.release()
-		return err
-	}
-	asked := time.Now()
-	body, err := o.client.Do(context.Background(), &c.req, &x.ctx.Response.Header)
-	x.upstreamTook += time.Since(asked)
+	c, err := o.ask(x, plain)
 	if err != nil {
-		c.release()
 		return err
 	}
-	c.body = body
 	taken := false
 	defer func() {
 		if !taken { // a panic: the connection must not be lost to the pool
@@ -67,6 +58,41 @@ func (o *upstreamOrigin) fetch(x *exchange, plain bool) error {
 	err = x.takeBody(c)
 	taken = true
 	return err
+}
+
+// ask gives the call with the head of the response in x.ctx.Response, be it direct's.
+func (o *upstreamOrigin) ask(x *exchange, plain bool) (c *call, err error) {
+	h := &x.ctx.Response.Header
+	if x.fetched.call != nil {
+		return x.takeFetched(h)
+	}
+	c = x.h.calls.Get().(*call)
+	if err := c.prepare(x, plain); err != nil {
+		c.release()
+		return nil, err
+	}
+	asked := time.Now()
+	c.body, err = o.client.Do(context.Background(), &c.req, h)
+	x.upstreamTook += time.Since(asked)
+	if err != nil {
+		c.release()
+		return nil, err
+	}
+	return c, nil
+}
+
+// takeFetched goes on with what direct has asked for.
+func (x *exchange) takeFetched(h *fasthttp.ResponseHeader) (*call, error) {
+	c, err := x.fetched.call, x.fetched.err
+	if err == nil {
+		err = c.body.Load(h)
+	}
+	if err != nil {
+		x.giveUpFetched()
+		return nil, err
+	}
+	x.fetched, c.ctx = fetched{}, x.ctx
+	return c, nil
 }
 
 // tidyHead drops the hop-by-hop fields of a response (RFC 9110 §7.6.1) and gives
@@ -119,7 +145,7 @@ func (x *exchange) takeBody(c *call) error {
 		resp.SkipBody = x.isHead()
 		return c.Close()
 	}
-	if size < 0 && x.wire == nil && !x.ctx.Request.Header.IsHTTP11() {
+	if size < 0 && x.wire == nil && x.http10 {
 		return x.bufferAll(c)
 	}
 	if size > 0 && size <= bufferUpTo {
@@ -164,7 +190,7 @@ func (o *handlerOrigin) fetch(x *exchange, plain bool) error {
 	}
 	for i := range x.lines {
 		l := &x.lines[i]
-		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || l.kind == kindPrefix ||
+		if x.h.sessions.IsIdentityHeader(l.name) || x.snap.isRequestID(l.name) || x.h.tasks.isTwin(l.name) || l.kind == kindPrefix ||
 			plain && x.leftOut(l.name) || l.kind == kindUpgrade && !x.upgrade {
 			h.DelBytes(l.name)
 		}

@@ -30,22 +30,28 @@ func (x *exchange) serve(s *stored, st cache.Status) {
 	x.addStatus(st)
 }
 
-// prepare parses the stored header into the response and keeps a copy for the next
-// hits. It is copied from a response of the server, since that carries the server's
+// prepare parses the stored header into the response and, if it is not the first time,
+// keeps a copy for the next hits. It is copied from a response of the server, since that carries the server's
 // settings too.
 func (x *exchange) prepare(s *stored) {
-	head := make([]byte, 0, len(s.entry.Header)+64)
-	head = append(head, "HTTP/1.1 "...)
-	head = strconv.AppendInt(head, int64(s.entry.Status), 10)
-	head = append(head, ' ')
-	head = append(head, fasthttp.StatusMessage(s.entry.Status)...)
-	head = append(head, "\r\n"...)
+	head := appendStatusLine(make([]byte, 0, len(s.entry.Header)+64), s.entry.Status)
 	head = append(head, s.entry.Header...)
 	head = append(head, "Content-Length: 0\r\n\r\n"...)
 	x.readHead(string(head))
+	x.h.tasks.drop(&x.ctx.Response.Header) // of an entry from before enqueue was on
+	if !s.parsed.Swap(true) {
+		return
+	}
 	p := new(fasthttp.ResponseHeader)
 	x.ctx.Response.Header.CopyTo(p)
 	s.prepared.Store(p)
+	s.grown()
+}
+
+func appendStatusLine(b []byte, status int) []byte {
+	b = strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(status), 10)
+	b = append(append(b, ' '), fasthttp.StatusMessage(status)...)
+	return append(b, "\r\n"...)
 }
 
 // notModified turns the response into a 304 (RFC 9110 §15.4.5).
@@ -76,10 +82,16 @@ func (x *exchange) conditions() cache.Header {
 
 // addStatus appends to Cache-Status (RFC 9211), after what caches behind us said.
 func (x *exchange) addStatus(st cache.Status) {
-	st.Cache = "pillion"
-	if x.snap.statusKey && x.keyed && x.scope == cache.ScopePublic {
-		st.Key = x.keyText
-	}
+	st = x.statusOf(st, x.keyed)
 	x.scratch = cache.AppendStatus(x.scratch[:0], &st)
 	x.ctx.Response.Header.AddBytesV("Cache-Status", x.scratch)
+}
+
+// statusOf adds who says it, and of which key.
+func (x *exchange) statusOf(st cache.Status, keyed bool) cache.Status {
+	st.Cache = "pillion"
+	if x.snap.statusKey && keyed && x.scope == cache.ScopePublic {
+		st.Key = x.keyText
+	}
+	return st
 }

@@ -58,8 +58,12 @@ type rig struct {
 	quiet bool
 	// session, when set, is what pods have in place of the defaults.
 	sessionConfig *sessioncheck.Config
+	// tasks, when set, gets the tasks of responses.
+	tasks *proxy.TaskField
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
+	// handleOnly pods answer nothing directly.
+	handleOnly bool
 }
 
 type pod struct {
@@ -130,7 +134,7 @@ func (r *rig) addPod() *pod {
 	if r.quiet {
 		log = zerolog.Nop()
 	}
-	h, err := proxy.New(proxy.Deps{Sessions: sessions, Lifecycle: sessioncheck.NewLifecycle(users), Store: store, Upstream: up, Upstreams: others, Next: r.next, Log: log}, r.podSettings())
+	h, err := proxy.New(proxy.Deps{Sessions: sessions, Lifecycle: sessioncheck.NewLifecycle(users), Tasks: r.tasks, Store: store, Upstream: up, Upstreams: others, Next: r.next, Log: log}, r.podSettings())
 	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
@@ -138,6 +142,9 @@ func (r *rig) addPod() *pod {
 		ln = r.accept(ln)
 	}
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
+	if r.handleOnly {
+		srv.HandleOnly()
+	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	r.t.Cleanup(func() {

@@ -17,6 +17,7 @@ type Server struct {
 	http   *fasthttp.Server
 	limits wire.Limits
 	full   func()
+	direct wire.Direct
 
 	mu        sync.Mutex
 	listeners []*wire.Listener
@@ -27,9 +28,10 @@ type Server struct {
 func NewServer(h *Handler, cfg ServerConfig, log zerolog.Logger) *Server {
 	limits := wire.Limits{
 		Header: cfg.HeaderTimeout, Body: cfg.ReadTimeout, MaxHeader: int(cfg.MaxHeader),
-		MaxConnections: cfg.MaxConnections, MaxAge: cfg.MaxConnectionAge,
+		MaxConnections: cfg.MaxConnections, MaxAge: cfg.MaxConnectionAge, MaxRequests: cfg.MaxRequests,
+		Idle: cfg.IdleTimeout, Write: cfg.WriteTimeout,
 	}
-	return &Server{limits: limits, full: func() { h.stats.refused("connections") }, http: &fasthttp.Server{
+	return &Server{limits: limits, direct: h.direct, full: func() { h.stats.refused("connections") }, http: &fasthttp.Server{
 		Handler:      h.Handle,
 		ErrorHandler: h.malformed,
 		// For the first byte of a connection, which is also that of a TLS handshake.
@@ -39,8 +41,7 @@ func NewServer(h *Handler, cfg ServerConfig, log zerolog.Logger) *Server {
 		ReadBufferSize: int(cfg.MaxHeader) + 64, // a whole head: wire gives no part of one
 		// Header and body of most responses in one write: fasthttp's own way to that, writev,
 		// is for bare TCP connections. Only responses under way have such a buffer.
-		WriteBufferSize:    32 << 10,
-		MaxRequestsPerConn: cfg.MaxRequests,
+		WriteBufferSize: 32 << 10,
 		// One more than wire lets in: it turns the others away with a reason.
 		Concurrency: cfg.MaxConnections + 1,
 		// Idle connections hold no buffers. Without it, wire's reading ahead would
@@ -60,6 +61,7 @@ func NewServer(h *Handler, cfg ServerConfig, log zerolog.Logger) *Server {
 // Serve accepts connections until the listener is closed or Shutdown is called.
 func (s *Server) Serve(ln net.Listener) error {
 	l := wire.Listen(ln, s.limits, s.full)
+	l.Answer(s.direct)
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
@@ -69,6 +71,9 @@ func (s *Server) Serve(ln net.Listener) error {
 // Shutdown stops accepting, lets requests in flight finish until ctx ends, and
 // closes idle connections. With the end of ctx the others are closed too.
 func (s *Server) Shutdown(ctx context.Context) error {
+	for _, l := range s.all() {
+		l.Drain()
+	}
 	err := s.http.ShutdownWithContext(ctx)
 	if err != nil {
 		for _, l := range s.all() {

@@ -16,8 +16,11 @@ func (x *exchange) authenticate() bool {
 	if p.Mode() == sessioncheck.ModeNone || x.isPreflight() {
 		return true
 	}
-	res := x.h.sessions.Check(x.ctx, x.ctx.Request.Header.RawHeaders(), x.now)
-	x.checked, x.sessionStatus = true, res.Status
+	res := x.recalled
+	if !x.checked {
+		res = x.h.sessions.Check(x.ctx, x.raw, x.now)
+		x.checked, x.sessionStatus = true, res.Status
+	}
 	switch res.Status {
 	case sessioncheck.Valid:
 		x.session = res.Session

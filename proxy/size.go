@@ -9,8 +9,7 @@ import (
 )
 
 // size is what the decoded form costs beside the entry's bytes, which it points into:
-// with it, cache.memory bounds what a stored response really takes. The prepared
-// header is counted from the start, since the first hit makes it.
+// with it, cache.memory bounds what a stored response really takes.
 func (s *stored) size() int {
 	if s == nil {
 		return 0
@@ -26,10 +25,13 @@ func (s *stored) size() int {
 	if s.search != nil {
 		n += int(unsafe.Sizeof(*s.search)) + 2*len(s.entry.Header)
 	}
-	if s.index || s.search != nil {
-		return n
+	if s.prepared.Load() != nil {
+		n += preparedSize + len(s.header)*preparedField + len(s.entry.Header)
 	}
-	return n + preparedSize + len(s.header)*preparedField + len(s.entry.Header)
+	if f := s.form.Load(); f != nil && f.block != nil {
+		n += int(unsafe.Sizeof(*f)) + cap(f.block)
+	}
+	return n
 }
 
 // What fasthttp holds beside the text of the fields: the struct with its small

@@ -39,7 +39,25 @@ type Stats struct {
 	mu     sync.Mutex // refusals and failures are rare
 	reason map[string]uint64
 	failed map[Failure]uint64
+	tasks  [taskResults]atomic.Uint64
 }
+
+// taskResult is what became of a task that a response of the application has.
+type taskResult uint8
+
+const (
+	tasksQueued    taskResult = iota
+	tasksDuplicate            // one of its deduplication key was there
+	tasksInvalid              // counted once for a field that cannot be carried out
+	tasksFailed               // Redis did not take it
+	taskResults
+)
+
+func (r taskResult) String() string {
+	return [...]string{"queued", "duplicate", "invalid", "failed"}[r]
+}
+
+func (s *Stats) countTasks(r taskResult, n int) { s.tasks[r].Add(uint64(n)) }
 
 type statBlock struct {
 	requests [outcomes]atomic.Uint64
@@ -99,6 +117,7 @@ type Counts struct {
 	Classes  map[string]uint64  // responses by status class: 2xx, …
 	Refused  map[string]uint64  // requests that the guard refused, by reason
 	Failed   map[Failure]uint64 // answers of pillion's own in place of the application's
+	Tasks    map[string]uint64  // tasks of responses by what became of them
 	Panics   uint64             // panics that were contained
 	Buckets  map[float64]uint64
 	Count    uint64
@@ -109,7 +128,7 @@ type Counts struct {
 func (s *Stats) Snapshot() Counts {
 	c := Counts{
 		Outcomes: make(map[string]uint64), Classes: make(map[string]uint64),
-		Refused: make(map[string]uint64), Failed: make(map[Failure]uint64), Buckets: make(map[float64]uint64),
+		Refused: make(map[string]uint64), Failed: make(map[Failure]uint64), Tasks: make(map[string]uint64), Buckets: make(map[float64]uint64),
 	}
 	var buckets [len(bucketBounds) + 1]uint64
 	for i := range s.blocks {
@@ -132,6 +151,9 @@ func (s *Stats) Snapshot() Counts {
 		}
 	}
 	c.Panics = s.panics.Load()
+	for r := range taskResults {
+		c.Tasks[r.String()] = s.tasks[r].Load()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r, n := range s.reason {
@@ -156,6 +178,7 @@ func (c *Counts) Add(other Counts) {
 	addTo(c.Classes, other.Classes)
 	addTo(c.Refused, other.Refused)
 	addTo(c.Failed, other.Failed)
+	addTo(c.Tasks, other.Tasks)
 	addTo(c.Buckets, other.Buckets)
 	c.Panics += other.Panics
 	c.Count += other.Count

@@ -11,11 +11,12 @@ import (
 
 // stored is an entry in the form that answers requests. It is attached to the
 // value it was decoded from and goes with it, so it cannot outlive an invalidation.
-// It is immutable but for prepared.
+// It is immutable but for form, prepared and parsed.
 type stored struct {
 	entry  cache.Entry
-	header cache.Header // of the entry, parsed
-	marks  [][]byte     // the Redis keys of the tags' purge marks, in the order of entry.Tags
+	header cache.Header     // of the entry, parsed
+	value  *redisconn.Value // from which it was decoded, or nil
+	marks  [][]byte         // the Redis keys of the tags' purge marks, in the order of entry.Tags
 
 	// An index of variants has names and a generation; so has a variant that a fill
 	// has just made, for those who wait for it.
@@ -26,8 +27,12 @@ type stored struct {
 	// search is set for the entry that holds the No-Vary-Search of a path.
 	search *cache.SearchVariance
 
-	// prepared is the response header as fasthttp holds it, made with the first hit.
+	// form is how direct serves it, made with the first such hit.
+	form atomic.Pointer[form]
+	// prepared is the response header as fasthttp holds it, made with the second hit that
+	// direct does not answer: the first is usually the one that read the entry from Redis.
 	prepared atomic.Pointer[fasthttp.ResponseHeader]
+	parsed   atomic.Bool
 }
 
 // decode gives the entry of a value, or nil when it is not usable: broken, or of
@@ -40,8 +45,18 @@ func decode(v *redisconn.Value, prefix string) *stored {
 	if err := s.entry.Unmarshal(v.Bytes()); err != nil || !s.complete(prefix) {
 		s = nil // a typed nil: known to be unusable
 	}
+	if s != nil {
+		s.value = v
+	}
 	v.SetDecoded(s, s.size())
 	return s
+}
+
+// grown counts what was added to s.
+func (s *stored) grown() {
+	if s.value != nil {
+		s.value.SetDecoded(s, s.size())
+	}
 }
 
 // newStored is decode for an entry that a fill has just made.

@@ -37,7 +37,7 @@ type piece [chunkRoom + largePiece + len("\r\n")]byte
 // the caller must send it, by sendUntilClose.
 func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 	resp := &x.ctx.Response
-	if resp.SkipBody && resp.Header.ContentLength() < 0 && !x.ctx.Request.Header.IsHTTP11() {
+	if resp.SkipBody && resp.Header.ContentLength() < 0 && x.http10 {
 		untilClose(&resp.Header) // the answer to a HEAD says what that to a GET would have
 	}
 	if x.wire == nil || body == nil || resp.SkipBody {
@@ -45,7 +45,7 @@ func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 	}
 	body.out = outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout, chunked: resp.Header.ContentLength() < 0}
 	resp.ImmediateHeaderFlush = true
-	return body.out.chunked && !x.ctx.Request.Header.IsHTTP11()
+	return body.out.chunked && x.http10
 }
 
 // sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body

@@ -31,7 +31,7 @@ func (c *call) requestTrailers() []byte {
 func (x *exchange) bars() func(name []byte) bool {
 	h, snap, edit := x.h, x.snap, x.route.requestEdit
 	return func(name []byte) bool {
-		return h.sessions.IsIdentityHeader(name) || snap.isRequestID(name) || edit != nil && edit.drops(name)
+		return h.sessions.IsIdentityHeader(name) || snap.isRequestID(name) || h.tasks.isTwin(name) || edit != nil && edit.drops(name)
 	}
 }
 
@@ -40,7 +40,7 @@ func (x *exchange) bars() func(name []byte) bool {
 func (c *call) trail(h *fasthttp.ResponseHeader) {
 	for line := range bytes.Lines(c.body.Trailers()) {
 		name, value, _ := bytes.Cut(line, []byte{':'})
-		if kindOf(name) != kindPass || c.lifecycle.IsHeader(name) || h.AddTrailerBytes(name) != nil {
+		if kindOf(name) != kindPass || c.lifecycle.IsHeader(name) || c.tasks.is(name) || h.AddTrailerBytes(name) != nil {
 			continue
 		}
 		h.AddBytesKV(name, syntax.TrimOWS(bytes.TrimRight(value, "\r\n")))

@@ -16,8 +16,7 @@ import (
 // can have it. The field is ignored, as if it were not there, when Connection does not
 // name it, in HTTP/1.0, beside a body, and when nothing is offered that may be had.
 func (x *exchange) offersProtocol() bool {
-	h := &x.ctx.Request.Header
-	if !x.isGet() || !h.IsHTTP11() || x.size != 0 || !x.connectionNames("upgrade") {
+	if !x.isGet() || x.http10 || x.size != 0 || !x.connectionNames("upgrade") {
 		return false
 	}
 	x.scratch = x.appendOffer(x.scratch[:0])
@@ -119,7 +118,7 @@ func (x *exchange) upgradeTo() {
 			return
 		}
 		x.status = x.ctx.Response.StatusCode()
-		if !x.takeLifecycle() {
+		if !x.takeFields() {
 			return
 		}
 		x.addStatus(cache.Status{Fwd: cache.FwdBypass})
@@ -190,6 +189,7 @@ func (x *exchange) switchingHead() ([]byte, error) {
 		return nil, fmt.Errorf("%w: a 101 without an Upgrade field", upstream.ErrBadResponse)
 	}
 	x.tidyHead()
+	x.h.tasks.drop(h)
 	x.dress() // here, since it is not the server that sends this head
 	head := append([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "), protocols...)
 	head = append(head, '\r', '\n')

@@ -1,7 +1,7 @@
-// Package queueagent drains Redis lists and sorted sets into webhook calls, at least
+// Package queueagent drains Redis lists, sorted sets and streams into webhook calls, at least
 // once.
 //
-// Every state change is one Lua script on keys of one slot (scripts/*.lua), so Redis
+// Every state change is one Lua script on keys of one slot (tasks/scripts/*.lua), so Redis
 // never holds half a move. A claim moves a task from its source into a record with a
 // lease; an acknowledgement removes it; a failed attempt puts it into the retry set; a
 // lease that nobody renews is taken away and its task delivered again. A task that
@@ -20,6 +20,9 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // Redis is what the agent needs of a connection to Redis. Its methods must be safe for
@@ -36,11 +39,6 @@ type Redis interface {
 	// Tracking says whether Redis tells of changed keys.
 	Tracking() bool
 }
-
-const (
-	kindList  = "list"
-	kindDelay = "delay"
-)
 
 // defaultGrace is how long deliveries under way may take to end when Run is stopped.
 const defaultGrace = 20 * time.Second
@@ -80,7 +78,10 @@ func New(cfgs []Config, redis Redis, prefix, agentID string, log zerolog.Logger,
 	if agentID == "" {
 		return nil, errors.New("the queue agent's id is empty: use what names this pod or host, and stays the same after a restart")
 	}
-	s, err := loadScripts()
+	if strings.HasPrefix(agentID, "pending:") {
+		return nil, fmt.Errorf("the queue agent's id %q begins with \"pending:\", which marks leases of the application: use another", agentID)
+	}
+	s, err := tasks.LoadScripts()
 	if err != nil {
 		return nil, err
 	}
@@ -106,39 +107,43 @@ func New(cfgs []Config, redis Redis, prefix, agentID string, log zerolog.Logger,
 	return a, nil
 }
 
-func (a *Agent) newQueue(cfg Config, s *scripts, h *health, prefix, agentID string) (*queue, error) {
+func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentID string) (*queue, error) {
 	if err := check(cfg); err != nil {
 		return nil, err
 	}
-	t, err := newTarget(cfg.Webhook.URL)
+	hook, err := webhook.New(cfg.Webhook, cfg.Task, cfg.Name, cfg.Retry.MaxAttempts)
 	if err != nil {
 		return nil, err
 	}
-	secret, err := newSecret(cfg.Webhook.Secret)
+	policy, err := newPolicy(cfg.Retry)
 	if err != nil {
 		return nil, err
 	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	nonce := hex.EncodeToString(raw[:])
-	owner := agentID + ":" + nonce[:16]
-	kind, source := kindList, cfg.List
-	if cfg.Delay != "" {
-		kind, source = kindDelay, cfg.Delay
+	if cfg.FIFO {
+		cfg.Concurrency = 1
 	}
 	log := a.log.With().Str("queue", cfg.Name).Logger()
-	return &queue{
-		cfg: cfg, redis: a.redis, target: t, secret: secret, log: log, health: h,
+	q := &queue{
+		cfg: cfg, redis: a.redis, hook: hook, policy: policy, log: log, health: h,
 		failed: log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second}),
-		store: &store{
-			redis: a.redis, scripts: s, keys: newKeys(prefix, cfg.Name, source, owner),
-			kind: kind, lease: cfg.Lease, nonce: nonce, owner: owner,
-		},
-		gate: newGate(), alarm: newAlarm(), slots: newSlots(cfg.Concurrency), flight: newFlight(),
+		store: tasks.New(tasks.Options{
+			Redis: a.redis, Scripts: s, Prefix: prefix, Queue: cfg.Name, Source: cfg.source(),
+			Agent: agentID, Nonce: nonce, Lease: cfg.Lease, TypePath: cfg.Task.Type,
+			FIFO: cfg.FIFO, Every: cfg.Rate.every(), Burst: cfg.Rate.burst(),
+			MaxAttempts: cfg.Retry.MaxAttempts, MaxAbandons: cfg.Retry.MaxAbandons,
+		}),
+		gate: newGate(hook.AsksReady()), alarm: newAlarm(), slots: newSlots(cfg.Concurrency), acks: newAckBox(), flight: newFlight(), times: newDistributions(),
 		stop: a.stopped, abort: a.aborted, giveUp: make(chan struct{}),
 		armed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		work: make(chan *delivery, cfg.Concurrency), outcomes: make(chan outcome, cfg.Concurrency),
-	}, nil
+	}
+	if hook.AsksReady() {
+		q.ready = newReadiness(q.gate, hook.Ready, q.noteReady)
+	}
+	return q, nil
 }
 
 // check refuses what would make the agent misbehave; what is merely unwise is for who
@@ -147,22 +152,44 @@ func check(c Config) error {
 	switch {
 	case c.Name == "":
 		return errors.New("name is empty: it is part of the queue's keys")
-	case (c.List == "") == (c.Delay == ""):
-		return errors.New("set either list or delay: the key of the source")
+	case sources(c) != 1:
+		return errors.New("set one of list, delay and stream: the key of the source")
+	case c.List != "" && c.Pop != PopLeft && c.Pop != PopRight:
+		return fmt.Errorf("pop %q: write left or right", c.Pop)
+	case c.Delay != "" && c.Score != ScoreSeconds && c.Score != ScoreMilliseconds:
+		return fmt.Errorf("score %q: write seconds or milliseconds", c.Score)
+	case c.Stream != "" && c.Group == "":
+		return errors.New("group is empty: name the consumer group of the stream")
+	case c.Stream != "" && c.MinIdle < time.Second:
+		return fmt.Errorf("min_idle %s: set 1s or more", c.MinIdle)
+	case c.Rate.Limit < 0 || c.Rate.Burst < 0 || c.Rate.Limit > 0 && c.Rate.Per <= 0:
+		return fmt.Errorf("rate %d per %s, burst %d: set limit and burst to 0 or more, per above 0", c.Rate.Limit, c.Rate.Per, c.Rate.Burst)
 	case c.Concurrency < 1:
 		return fmt.Errorf("concurrency %d: set 1 or more", c.Concurrency)
+	case c.MaxPayload < 1 || c.MaxPayload > MaxPayload:
+		return fmt.Errorf("max_payload %s: set 1B to %s", c.MaxPayload, MaxPayload)
 	case c.Lease < 100*time.Millisecond:
 		return fmt.Errorf("lease %s is too short to be renewed: set some seconds", c.Lease)
-	case c.Webhook.Timeout <= 0:
-		return fmt.Errorf("webhook.timeout %s: set more than 0", c.Webhook.Timeout)
 	case c.Retry.MaxAttempts < 1:
 		return fmt.Errorf("retry.max_attempts %d: set 1 or more", c.Retry.MaxAttempts)
+	case c.Retry.MaxAge < 0:
+		return fmt.Errorf("retry.max_age %s: set more than 0, or 0 for none", c.Retry.MaxAge)
 	case c.Retry.MaxAbandons < 1:
 		return fmt.Errorf("retry.max_abandons %d: set 1 or more", c.Retry.MaxAbandons)
 	case c.Retry.Min <= 0 || c.Retry.Max < c.Retry.Min:
 		return fmt.Errorf("retry.min %s, retry.max %s: set min above 0 and max not below it", c.Retry.Min, c.Retry.Max)
 	}
 	return nil
+}
+
+// sources counts the sources that are set.
+func sources(c Config) (n int) {
+	for _, key := range []string{c.List, c.Delay, c.Stream} {
+		if key != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // Run drains the queues until ctx is done or Shutdown is called. Then it claims
@@ -183,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.stopWithGrace)()
 
 	var all sync.WaitGroup
+	all.Go(a.warnOfEviction)
 	left := make([]int, len(a.queues))
 	for i, q := range a.queues {
 		all.Go(func() { left[i] = q.run() })

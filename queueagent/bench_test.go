@@ -3,11 +3,15 @@ package queueagent
 import (
 	"context"
 	"fmt"
+	"net"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // BenchmarkClaimAck moves tasks through Redis without delivering them.
@@ -15,22 +19,22 @@ func BenchmarkClaimAck(b *testing.B) {
 	for _, n := range []int{1, 16, 64, 256} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			r := newRig(b, true)
-			s := r.store("a", kindList, "l", time.Minute)
+			s := r.store("a", tasks.List, "l", time.Minute)
 			r.fill(b.N)
 			ctx := context.Background()
 			seq := uint64(0)
 			b.ResetTimer()
 			for left := b.N; left > 0; {
 				seq++
-				got, err := s.claim(ctx, seq, n)
-				if err != nil || len(got.tasks) == 0 {
-					b.Fatal(err, len(got.tasks))
+				got, err := s.Claim(ctx, seq, n)
+				if err != nil || len(got.Tasks) == 0 {
+					b.Fatal(err, len(got.Tasks))
 				}
-				ms := make([]string, len(got.tasks))
-				for i, t := range got.tasks {
-					ms[i] = t.member
+				ms := make([]string, len(got.Tasks))
+				for i, t := range got.Tasks {
+					ms[i] = t.Member
 				}
-				if _, err := s.ack(ctx, ms); err != nil {
+				if _, err := s.Ack(ctx, ms); err != nil {
 					b.Fatal(err)
 				}
 				left -= len(ms)
@@ -40,13 +44,25 @@ func BenchmarkClaimAck(b *testing.B) {
 	}
 }
 
+// newNullSink answers 200 and keeps nothing, so that what is measured is the agent.
+func newNullSink(b testing.TB) (url string) {
+	b.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv, done := &fasthttp.Server{Handler: func(*fasthttp.RequestCtx) {}, CloseOnShutdown: true, Logger: noLog{}}, make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(ln) }()
+	b.Cleanup(func() { _ = srv.Shutdown(); <-done })
+	return "http://" + ln.Addr().String()
+}
+
 // BenchmarkDeliver is the whole way, to a sink in the same process.
 func BenchmarkDeliver(b *testing.B) {
 	for _, n := range []int{16, 64, 256} {
 		b.Run(fmt.Sprintf("concurrency-%d", n), func(b *testing.B) {
 			r := newRig(b, true)
-			s := newSink(b, nil)
-			cfg := testConfig("q", kindList, "l", s.url+"/{type}")
+			cfg := testConfig("q", tasks.List, "l", newNullSink(b)+"/{type}")
 			cfg.Concurrency = n
 			r.fill(b.N)
 			a, err := New([]Config{cfg}, r.redis, "t:", "a", zerolog.Nop())

@@ -1,6 +1,7 @@
 package queueagent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // childEnv makes the test binary an agent's process instead of running tests.
@@ -20,6 +23,7 @@ const childEnv = "QUEUEAGENT_TEST_CHILD"
 
 type childConfig struct {
 	Addr     string
+	Agent    string // "": the-agent
 	Tracking bool
 	Queues   []Config
 }
@@ -42,7 +46,7 @@ func runChild(conf string) error {
 	if err != nil {
 		return err
 	}
-	a, err := New(c.Queues, f, "t:", "the-agent", zerolog.New(os.Stderr).Level(zerolog.ErrorLevel))
+	a, err := New(c.Queues, f, "t:", cmp.Or(c.Agent, "the-agent"), zerolog.New(os.Stderr).Level(zerolog.ErrorLevel))
 	if err != nil {
 		return err
 	}
@@ -51,6 +55,13 @@ func runChild(conf string) error {
 
 // child starts an agent process; the function that it gives kills it with SIGKILL.
 func child(t *testing.T, c childConfig) (kill func()) {
+	t.Helper()
+	_, kill = childProcess(t, c)
+	return kill
+}
+
+// childProcess is child, and gives the process too.
+func childProcess(t *testing.T, c childConfig) (p *os.Process, kill func()) {
 	t.Helper()
 	conf, err := json.Marshal(c)
 	if err != nil {
@@ -67,7 +78,7 @@ func child(t *testing.T, c childConfig) (kill func()) {
 		_ = cmd.Wait()
 	})
 	t.Cleanup(kill)
-	return kill
+	return cmd.Process, kill
 }
 
 // tally counts deliveries by payload.
@@ -105,45 +116,45 @@ func (r *rig) enqueue(tasks int) {
 // times at random moments. Each task is delivered at least once, none is lost, and
 // not more is delivered twice than was in flight.
 func TestKilledFiveTimes(t *testing.T) {
-	const tasks, kills, concurrency = 10_000, 5, 32
+	const total, kills, concurrency = 10_000, 5, 32
 	r := newRig(t, true)
 	s := newSink(t, nil)
 	c := childConfig{Addr: r.srv.Addr, Tracking: true, Queues: []Config{
-		testConfig("list", kindList, "l", s.url+"/{type}"),
-		testConfig("delay", kindDelay, "z", s.url+"/{type}"),
+		testConfig("list", tasks.List, "l", s.url+"/{type}"),
+		testConfig("delay", tasks.Delay, "z", s.url+"/{type}"),
 	}}
 	for i := range c.Queues {
 		c.Queues[i].Concurrency = concurrency
 		c.Queues[i].Lease = 2 * time.Second
 		c.Queues[i].Retry.MaxAbandons = kills + 1
 	}
-	r.enqueue(tasks)
+	r.enqueue(total)
 	kill := child(t, c)
 	for i := range kills {
 		// Some time within the i-th sixth of the work, and at any point of a delivery.
-		mark := tasks * (i*10 + 3 + rand.IntN(7)) / (10 * (kills + 1))
+		mark := total * (i*10 + 3 + rand.IntN(7)) / (10 * (kills + 1))
 		eventually(t, fmt.Sprintf("%d deliveries", mark), func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.posts) >= mark })
 		time.Sleep(rand.N(3 * time.Millisecond))
 		kill()
 		kill = child(t, c)
 	}
-	eventually(t, "every task is delivered", func() bool { n, _, _ := s.tally(); return n == tasks })
-	keys := []keys{r.store("x", kindList, "l", time.Minute).keys, r.store("x", kindDelay, "z", time.Minute).keys}
+	eventually(t, "every task is delivered", func() bool { n, _, _ := s.tally(); return n == total })
+	keys := []tasks.Keys{r.store("x", tasks.List, "l", time.Minute).Keys, r.store("x", tasks.Delay, "z", time.Minute).Keys}
 	for i, q := range []string{"list", "delay"} {
-		k := newKeys("t:", q, keys[i].source, "x")
-		eventually(t, "nothing is left of "+q, func() bool { return r.int("EXISTS", k.source, k.records, k.leases, k.retry) == 0 })
-		if n := r.int("XLEN", k.dead); n != 0 {
+		k := tasks.NewKeys("t:", q, keys[i].Source, "x")
+		eventually(t, "nothing is left of "+q, func() bool { return r.int("EXISTS", k.Source, k.Records, k.Leases, k.Retry) == 0 })
+		if n := r.int("XLEN", k.Dead); n != 0 {
 			t.Errorf("%s: %d dead letters", q, n)
 		}
 	}
-	_, total, by := s.tally()
-	for i := range tasks {
+	_, sum, by := s.tally()
+	for i := range total {
 		if by[taskJSON(i)] == 0 {
 			t.Errorf("task %d was lost", i)
 		}
 	}
-	dup := total - tasks
-	t.Logf("%d tasks, %d kills: 0 lost, %d delivered twice (at most %d were in flight at the kills)", tasks, kills, dup, kills*2*concurrency)
+	dup := sum - total
+	t.Logf("%d tasks, %d kills: 0 lost, %d delivered twice (at most %d were in flight at the kills)", total, kills, dup, kills*2*concurrency)
 	if dup > kills*2*concurrency {
 		t.Errorf("%d duplicates: more than were in flight", dup)
 	}

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 var (
@@ -20,7 +22,7 @@ var (
 // delivery is one leased task under way. Its fields below mu are shared by the worker
 // that POSTs, the keeper that renews its lease, and a shutdown.
 type delivery struct {
-	task
+	tasks.Task
 	gen    uint64        // of the gate, when it was claimed
 	margin time.Duration // how long before the end of the lease the POST must end
 
@@ -40,17 +42,24 @@ func (d *delivery) deadline() time.Time {
 	return d.postUntil
 }
 
-// begin starts the time that the webhook has, and gives the deadline of dialling.
-func (d *delivery) begin(timeout time.Duration) (time.Time, error) {
+// Begin sets the end of the time that the webhook has, and gives the deadline of
+// dialling.
+func (d *delivery) Begin(end time.Time) (time.Time, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.postUntil = time.Now().Add(timeout)
+	d.postUntil = end
+	if d.stopped == nil && d.over() {
+		return time.Time{}, errLeaseOver // this process stood still; that no dial succeeds now says nothing
+	}
 	return d.deadline(), d.stopped
 }
 
-// attach puts a connection under the delivery's deadline. From now on the keeper may
+// over says that the lease is too near its end for a POST.
+func (d *delivery) over() bool { return !time.Now().Before(d.leaseUntil.Add(-d.margin)) }
+
+// Attach puts a connection under the delivery's deadline. From now on the keeper may
 // move the deadline, and cancel ends the POST at once.
-func (d *delivery) attach(c net.Conn) error {
+func (d *delivery) Attach(c net.Conn) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopped != nil {
@@ -60,13 +69,13 @@ func (d *delivery) attach(c net.Conn) error {
 	return c.SetDeadline(d.deadline())
 }
 
-// detach gives the connection back to the worker, and says whether the POST was cut
+// Detach gives the connection back to the worker, and says whether the POST was cut
 // short from outside.
-func (d *delivery) detach() error {
+func (d *delivery) Detach() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.conn = nil
-	if d.stopped == nil && !time.Now().Before(d.leaseUntil.Add(-d.margin)) {
+	if d.stopped == nil && d.over() {
 		return errLeaseOver
 	}
 	return d.stopped

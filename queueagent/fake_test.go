@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/pillion-proxy/pillion/internal/redisproc"
 	"github.com/pillion-proxy/pillion/internal/redistest"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // fakeRedis is the least that satisfies Redis.
@@ -27,7 +28,7 @@ type fakeRedis struct {
 	watchers map[string][]chan struct{}
 }
 
-func newFake(addr string, tracking bool) (*fakeRedis, error) {
+func newFake(addr string, tracking bool, change ...func(*rueidis.ClientOption)) (*fakeRedis, error) {
 	f := &fakeRedis{tracking: tracking, watchers: make(map[string][]chan struct{})}
 	opt := rueidis.ClientOption{
 		InitAddress: []string{addr}, ForceSingleClient: true, DisableRetry: true, DisableCache: !tracking,
@@ -36,6 +37,9 @@ func newFake(addr string, tracking bool) (*fakeRedis, error) {
 	}
 	if tracking {
 		opt.OnInvalidations = f.invalidated
+	}
+	for _, c := range change {
+		c(&opt)
 	}
 	var err error
 	f.client, err = rueidis.NewClient(opt)
@@ -94,24 +98,16 @@ func newRig(tb testing.TB, tracking bool, args ...string) *rig {
 // do runs a command, given as words.
 func (r *rig) do(args ...string) rueidis.RedisResult {
 	r.tb.Helper()
-	res := r.c.Do(context.Background(), r.c.B().Arbitrary(args...).Build())
-	if err := res.Error(); err != nil && !rueidis.IsRedisNil(err) {
-		r.tb.Fatalf("%s: %v", strings.Join(args, " "), err)
-	}
-	return res
+	return redistest.Do(r.tb, r.c, args...)
 }
 
 func (r *rig) int(args ...string) int64 {
 	r.tb.Helper()
-	n, err := r.do(args...).AsInt64()
-	if err != nil {
-		r.tb.Fatalf("%s: %v", strings.Join(args, " "), err)
-	}
-	return n
+	return redistest.Int(r.tb, r.c, args...)
 }
 
 // store makes the store of a queue called q, as agent's process.
-func (r *rig) store(agent, kind, source string, lease time.Duration) *store {
+func (r *rig) store(agent string, kind tasks.Kind, source string, lease time.Duration) *tasks.Store {
 	r.tb.Helper()
 	cfg := testConfig("q", kind, source, "http://127.0.0.1:1/")
 	cfg.Lease = lease
@@ -122,13 +118,16 @@ func (r *rig) store(agent, kind, source string, lease time.Duration) *store {
 	return a.queues[0].store
 }
 
-func testConfig(name, kind, source, url string) Config {
+func testConfig(name string, kind tasks.Kind, source, url string) Config {
 	cfg := Default()
 	cfg.Name, cfg.Webhook.URL = name, url
-	if kind == kindList {
+	switch kind {
+	case tasks.List:
 		cfg.List = source
-	} else {
+	case tasks.Delay:
 		cfg.Delay = source
+	case tasks.Stream:
+		cfg.Stream = source
 	}
 	cfg.Webhook.Timeout = 5 * time.Second
 	cfg.Retry.Min, cfg.Retry.Max = 10*time.Millisecond, 50*time.Millisecond
@@ -138,7 +137,12 @@ func testConfig(name, kind, source, url string) Config {
 // run starts an agent; the test ends it.
 func (r *rig) run(cfgs []Config, opts ...Option) *Agent {
 	r.tb.Helper()
-	a, err := New(cfgs, r.redis, "t:", "agent-1", zerolog.New(zerolog.NewTestWriter(r.tb)).Level(zerolog.WarnLevel), opts...)
+	return r.runAs("agent-1", cfgs, opts...)
+}
+
+func (r *rig) runAs(id string, cfgs []Config, opts ...Option) *Agent {
+	r.tb.Helper()
+	a, err := New(cfgs, r.redis, "t:", id, zerolog.New(zerolog.NewTestWriter(r.tb)).Level(zerolog.WarnLevel), opts...)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -235,3 +239,34 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 }
 
 func taskJSON(n int) string { return fmt.Sprintf(`{"type":"t","data":%d}`, n) }
+
+// wantEmpty fails when a queue holds anything but its last claim.
+func (r *rig) wantEmpty(s *tasks.Store) {
+	r.tb.Helper()
+	for _, k := range []string{s.Keys.Source, s.Keys.Records, s.Keys.Leases, s.Keys.Retry} {
+		if r.int("EXISTS", k) != 0 {
+			r.tb.Errorf("%s is left", k)
+		}
+	}
+}
+
+func mustClaim(t *testing.T, s *tasks.Store, seq uint64, n int) tasks.Claimed {
+	t.Helper()
+	got, err := s.Claim(context.Background(), seq, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// wantDead fails unless there is one dead letter of that kind.
+func (r *rig) wantDead(s *tasks.Store, reason, payload string) {
+	r.tb.Helper()
+	dead, err := r.do("XRANGE", s.Keys.Dead, "-", "+").AsXRange()
+	if err != nil || len(dead) != 1 {
+		r.tb.Fatalf("%d dead letters, %v: want 1", len(dead), err)
+	}
+	if f := dead[0].FieldValues; f["reason"] != reason || f["payload"] != payload || f["id"] == "" {
+		r.tb.Errorf("the dead letter is %v", f)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 const (
@@ -14,6 +16,9 @@ const (
 // gate says whether tasks may be claimed. It closes for a while when the application
 // asks for it (throttle), and when the application cannot be reached at all (the
 // breaker opens): then one task at a time probes, at growing intervals.
+//
+// With webhook.ready the breaker does not spend tasks: it is open until readiness has
+// been told that the application can take them, from the start on.
 //
 // Deliveries that were under way when the breaker changed still report. Each carries
 // the generation it was claimed in; reports of an older one are ignored, or sixteen
@@ -27,6 +32,8 @@ type gate struct {
 	probeAt   time.Time
 	throttled time.Time
 	changed   chan struct{} // capacity 1
+	asks      bool          // readiness probes, not a task
+	opened    chan struct{} // capacity 1: the breaker has opened
 }
 
 // reach is what a delivery says about the application.
@@ -38,7 +45,10 @@ const (
 	reachNo                   // no connection could be made
 )
 
-func newGate() *gate { return &gate{changed: make(chan struct{}, 1)} }
+// newGate makes a gate. One whose application is asked is closed until it answers.
+func newGate(asks bool) *gate {
+	return &gate{changed: make(chan struct{}, 1), opened: make(chan struct{}, 1), asks: asks, open: asks}
+}
 
 // permit gives how many tasks may be claimed now, and the generation they belong to.
 // When it is none, at is when to ask again; the zero time: when changed signals.
@@ -50,8 +60,8 @@ func (g *gate) permit(now time.Time) (n int, gen uint64, at time.Time) {
 	case now.Before(g.throttled):
 		return 0, g.gen, g.throttled
 	case !g.open:
-		return maxBatch, g.gen, time.Time{}
-	case g.probing:
+		return tasks.MaxBatch, g.gen, time.Time{}
+	case g.probing, g.asks:
 		return 0, g.gen, time.Time{}
 	case now.Before(g.probeAt):
 		return 0, g.gen, g.probeAt
@@ -71,10 +81,7 @@ func (g *gate) report(gen uint64, r reach, now time.Time) (toggled bool) {
 	wasOpen := g.open
 	switch r {
 	case reachNo:
-		g.gen++
-		g.open = true
-		g.interval = min(max(2*g.interval, breakerMin), breakerMax)
-		g.probeAt = now.Add(g.interval - rand.N(g.interval/5))
+		g.opens(now)
 	case reachYes:
 		if wasOpen {
 			g.gen++
@@ -84,6 +91,40 @@ func (g *gate) report(gen uint64, r reach, now time.Time) (toggled bool) {
 	g.probing = false
 	g.signal()
 	return g.open != wasOpen
+}
+
+// opens is called with the lock held, when the application cannot take tasks.
+func (g *gate) opens(now time.Time) {
+	g.gen++
+	g.open = true
+	g.interval = min(max(2*g.interval, breakerMin), breakerMax)
+	g.probeAt = now.Add(g.interval - rand.N(g.interval/5))
+	poke(g.opened)
+}
+
+// told takes in whether the application says that it can take tasks; it is true when
+// the breaker has opened or closed by it. The interval only shrinks when a delivery
+// succeeds: an application that says yes and then fails is asked less and less often.
+func (g *gate) told(ready bool, now time.Time) (toggled bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	toggled = g.open == ready
+	switch {
+	case !ready:
+		g.opens(now)
+	case g.open:
+		g.gen++
+		g.open = false
+	}
+	g.signal()
+	return toggled
+}
+
+// probeTime gives when the application is to be asked again, if the breaker is open.
+func (g *gate) probeTime() (at time.Time, open bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.probeAt, g.open
 }
 
 // unused returns a permit for which there was no task.
@@ -96,6 +137,13 @@ func (g *gate) throttle(until time.Time) {
 	if until.After(g.throttled) {
 		g.throttled = until
 	}
+}
+
+// heldBack says whether the application has asked for a pause that is not over.
+func (g *gate) heldBack(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Before(g.throttled)
 }
 
 func (g *gate) isOpen() bool {

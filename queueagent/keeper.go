@@ -1,6 +1,10 @@
 package queueagent
 
-import "time"
+import (
+	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
+)
 
 // keepLoop renews the leases of all that is in flight, every third of a lease; after a
 // failure four times as often. A POST whose lease could not be renewed ends by its own
@@ -26,7 +30,7 @@ func (q *queue) keepLoop(stop <-chan struct{}) {
 func (q *queue) renewAll() bool {
 	ds := q.flight.list()
 	for len(ds) > 0 {
-		n := min(len(ds), maxBatch)
+		n := min(len(ds), tasks.MaxBatch)
 		if !q.renew(ds[:n]) {
 			return false
 		}
@@ -38,10 +42,10 @@ func (q *queue) renewAll() bool {
 func (q *queue) renew(ds []*delivery) bool {
 	members := make([]string, len(ds))
 	for i, d := range ds {
-		members[i] = d.member
+		members[i] = d.Member
 	}
 	sent := time.Now()
-	lost, err := q.store.renew(q.abort, members)
+	lost, err := q.store.Renew(q.abort, members)
 	if err != nil {
 		q.trouble(err)
 		return false
@@ -52,7 +56,7 @@ func (q *queue) renew(ds []*delivery) bool {
 		gone[m] = true
 	}
 	for _, d := range ds {
-		if gone[d.member] {
+		if gone[d.Member] {
 			// Or its result was written since we listed it: then this does nothing.
 			d.cancel(errLeaseLost)
 		} else {

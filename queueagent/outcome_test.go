@@ -6,10 +6,17 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 func TestJudge(t *testing.T) {
 	r := Retry{MaxAttempts: 3, Min: time.Second, Max: time.Minute}
+	p, err := newPolicy(r)
+	if err != nil {
+		t.Fatal(err)
+	}
 	type want struct {
 		v       verdict
 		attempt bool
@@ -18,39 +25,40 @@ func TestJudge(t *testing.T) {
 	retry, ack, bury := want{verdictRetry, true, reachYes}, want{verdictAck, true, reachYes}, want{verdictBury, true, reachYes}
 	back, free := want{verdictGiveBack, false, reachYes}, want{verdictGiveBack, false, reachUnknown}
 	for name, c := range map[string]struct {
-		answer   answer
+		answer   webhook.Answer
 		attempts int
 		want     want
 	}{
-		"200":               {answer{status: 200, retryAfter: -1}, 0, ack},
-		"202":               {answer{status: 202, retryAfter: -1}, 0, ack},
-		"204 last attempt":  {answer{status: 204, retryAfter: -1}, 2, ack},
-		"101":               {answer{status: 101, retryAfter: -1}, 0, retry},
-		"301":               {answer{status: 301, retryAfter: -1}, 0, retry},
-		"304":               {answer{status: 304, retryAfter: -1}, 0, retry},
-		"400":               {answer{status: 400, retryAfter: -1}, 0, retry},
-		"404":               {answer{status: 404, retryAfter: -1}, 1, retry},
-		"408":               {answer{status: 408, retryAfter: -1}, 0, retry},
-		"410":               {answer{status: 410, retryAfter: -1}, 0, bury},
-		"425":               {answer{status: 425, retryAfter: -1}, 0, retry},
-		"429":               {answer{status: 429, retryAfter: -1}, 0, retry},
-		"429 after":         {answer{status: 429, retryAfter: time.Second}, 2, back},
-		"500":               {answer{status: 500, retryAfter: -1}, 0, retry},
-		"500 after":         {answer{status: 500, retryAfter: time.Second}, 0, retry},
-		"500 last attempt":  {answer{status: 500, retryAfter: -1}, 2, bury},
-		"503":               {answer{status: 503, retryAfter: -1}, 0, retry},
-		"503 after":         {answer{status: 503, retryAfter: time.Second}, 2, back},
-		"rejected":          {answer{status: 422, retryAfter: -1, bury: true}, 0, bury},
-		"timeout":           {answer{err: noAnswerError{os.ErrDeadlineExceeded}}, 0, retry},
-		"reset":             {answer{err: io.ErrUnexpectedEOF}, 0, retry},
-		"reset, last":       {answer{err: io.ErrUnexpectedEOF}, 2, bury},
-		"refused":           {answer{err: dialError{errors.New("refused")}}, 2, want{verdictGiveBack, false, reachNo}},
-		"shutdown":          {answer{err: errAborted}, 2, free},
-		"lease not renewed": {answer{err: errLeaseOver}, 2, free},
-		"lease lost":        {answer{err: errLeaseLost}, 0, want{verdictDrop, false, reachUnknown}},
+		"200":               {webhook.Answer{Status: 200, RetryAfter: -1}, 0, ack},
+		"202":               {webhook.Answer{Status: 202, RetryAfter: -1}, 0, ack},
+		"204 last attempt":  {webhook.Answer{Status: 204, RetryAfter: -1}, 2, ack},
+		"101":               {webhook.Answer{Status: 101, RetryAfter: -1}, 0, retry},
+		"301":               {webhook.Answer{Status: 301, RetryAfter: -1}, 0, retry},
+		"304":               {webhook.Answer{Status: 304, RetryAfter: -1}, 0, retry},
+		"400":               {webhook.Answer{Status: 400, RetryAfter: -1}, 0, retry},
+		"404":               {webhook.Answer{Status: 404, RetryAfter: -1}, 1, retry},
+		"408":               {webhook.Answer{Status: 408, RetryAfter: -1}, 0, retry},
+		"410":               {webhook.Answer{Status: 410, RetryAfter: -1}, 0, bury},
+		"425":               {webhook.Answer{Status: 425, RetryAfter: -1}, 0, retry},
+		"429":               {webhook.Answer{Status: 429, RetryAfter: -1}, 0, retry},
+		"429 after":         {webhook.Answer{Status: 429, RetryAfter: time.Second}, 2, back},
+		"500":               {webhook.Answer{Status: 500, RetryAfter: -1}, 0, retry},
+		"500 after":         {webhook.Answer{Status: 500, RetryAfter: time.Second}, 0, retry},
+		"500 last attempt":  {webhook.Answer{Status: 500, RetryAfter: -1}, 2, bury},
+		"503":               {webhook.Answer{Status: 503, RetryAfter: -1}, 0, retry},
+		"503 after":         {webhook.Answer{Status: 503, RetryAfter: time.Second}, 2, back},
+		"rejected":          {webhook.Answer{Status: 422, RetryAfter: -1, Result: webhook.ResultDeadLetter}, 0, bury},
+		"timeout":           {webhook.Answer{Kind: webhook.KindTimeout, Err: os.ErrDeadlineExceeded}, 0, retry},
+		"reset":             {webhook.Answer{Kind: webhook.KindConnection, Err: io.ErrUnexpectedEOF}, 0, retry},
+		"reset, last":       {webhook.Answer{Kind: webhook.KindConnection, Err: io.ErrUnexpectedEOF}, 2, bury},
+		"refused":           {webhook.Answer{Kind: webhook.KindUnreachable, Err: errors.New("refused")}, 2, want{verdictGiveBack, false, reachNo}},
+		"shutdown":          {webhook.Answer{Kind: webhook.KindStopped, Err: errAborted}, 2, free},
+		"lease not renewed": {webhook.Answer{Kind: webhook.KindStopped, Err: errLeaseOver}, 2, free},
+		"bad payload":       {webhook.Answer{Kind: webhook.KindBadPayload, Err: errors.New("no type")}, 0, want{verdictBury, false, reachUnknown}},
+		"lease lost":        {webhook.Answer{Kind: webhook.KindStopped, Err: errLeaseLost}, 0, want{verdictDrop, false, reachUnknown}},
 	} {
-		d := &delivery{task: task{attempts: c.attempts}}
-		o := judge(d, r, c.answer)
+		d := &delivery{Task: tasks.Task{Attempts: c.attempts}}
+		o := p.judge(d, c.answer, time.Now())
 		if got := (want{o.verdict, o.attempt, o.reach}); got != c.want {
 			t.Errorf("%s: %+v: want %+v", name, got, c.want)
 		}
@@ -65,7 +73,11 @@ func TestJudge(t *testing.T) {
 
 func TestThrottleIsBounded(t *testing.T) {
 	for in, want := range map[time.Duration]time.Duration{0: minThrottle, time.Minute: time.Minute, time.Hour: maxThrottle} {
-		o := judge(&delivery{}, Default().Retry, answer{status: 503, retryAfter: in})
+		p, err := newPolicy(Default().Retry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := p.judge(&delivery{}, webhook.Answer{Status: 503, RetryAfter: in}, time.Now())
 		if o.throttle != want || o.delay != want {
 			t.Errorf("Retry-After %s: queue waits %s, task %s: want %s", in, o.throttle, o.delay, want)
 		}
@@ -73,10 +85,10 @@ func TestThrottleIsBounded(t *testing.T) {
 }
 
 func TestBreaker(t *testing.T) {
-	g := newGate()
+	g := newGate(false)
 	now := time.Unix(1000, 0)
 	n, first, _ := g.permit(now)
-	if n != maxBatch {
+	if n != tasks.MaxBatch {
 		t.Fatalf("closed: permits %d", n)
 	}
 	if !g.report(first, reachNo, now) || !g.isOpen() {
@@ -117,13 +129,13 @@ func TestBreaker(t *testing.T) {
 	if !g.report(gen, reachYes, now) || g.isOpen() {
 		t.Error("an answer does not close it")
 	}
-	if n, _, _ := g.permit(now); n != maxBatch {
+	if n, _, _ := g.permit(now); n != tasks.MaxBatch {
 		t.Errorf("closed again: permits %d", n)
 	}
 }
 
 func TestThrottleClosesTheGate(t *testing.T) {
-	g := newGate()
+	g := newGate(false)
 	now := time.Unix(1000, 0)
 	g.throttle(now.Add(time.Minute))
 	g.throttle(now.Add(time.Second)) // a shorter one does not cut it

@@ -8,6 +8,9 @@ import (
 
 	"github.com/redis/rueidis"
 	"github.com/rs/zerolog"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // queue drains one source. Its goroutines, each in a file of its own:
@@ -17,13 +20,15 @@ import (
 //	workers  POST them; up to Concurrency, started as needed          worker.go
 //	settler  writes results to Redis in batches, then frees slots     settler.go
 //	keeper   renews leases                                            keeper.go
+//	asker    asks the application whether it is ready, if it can be   readiness.go
 //	reaper   takes leases away from the dead                          reaper.go
 type queue struct {
 	cfg    Config
 	redis  Redis
-	store  *store
-	target *target
-	secret []byte
+	store  *tasks.Store
+	hook   *webhook.Endpoint
+	policy *policy
+	ready  *readiness // nil: the application is not asked
 	log    zerolog.Logger
 	failed zerolog.Logger // at most a few lines a second
 	health *health
@@ -31,8 +36,11 @@ type queue struct {
 	gate   *gate
 	alarm  *alarm
 	slots  *slots
+	acks   *ackBox
 	flight *flight
 	stats  counters
+	watch  watchState // of the watcher and the claimer
+	times  distributions
 	// redisErr is the last error that Redis replied with; nil when calls succeed.
 	redisErr atomic.Pointer[string]
 
@@ -60,6 +68,11 @@ func (q *queue) run() (left int) {
 	front.Go(q.reapLoop)
 	keeperStop := make(chan struct{})
 	back.Go(func() { q.keepLoop(keeperStop) })
+	asking, stopAsking := context.WithCancel(q.abort)
+	defer stopAsking()
+	if q.ready != nil {
+		back.Go(func() { q.ready.loop(asking) })
+	}
 	settled := make(chan struct{})
 	go func() { defer close(settled); q.settleLoop() }()
 
@@ -71,6 +84,7 @@ func (q *queue) run() (left int) {
 	close(q.outcomes)
 	<-settled
 	close(keeperStop)
+	stopAsking()
 	back.Wait()
 	return q.slots.inUse()
 }

@@ -3,6 +3,8 @@ package queueagent
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 // maxCalm bounds how long a queue with neither lease nor retry goes unobserved.
@@ -10,18 +12,21 @@ const maxCalm = 10 * time.Second
 
 // reapLoop first takes back what an earlier process of this agent left behind, then
 // looks for expired leases about once a second. With no lease and no retry to wait
-// for it looks less often: a lease lasts longer than that.
+// for it looks less often: a lease lasts longer than that. Of a stream it also looks for
+// entries that other consumers of the group have left.
 func (q *queue) reapLoop() {
 	if !q.reclaim() {
 		return
 	}
-	calm := min(maxCalm, q.cfg.Lease/3)
+	calm := max(time.Second, min(maxCalm, q.cfg.Lease/3))
 	every := time.Second
+	adopt := adopter{queue: q}
 	for q.sleep(every/2 + rand.N(every)) {
 		if !q.redis.Up() {
 			continue
 		}
-		r, err := q.store.reap(q.abort, q.cfg.Retry.MaxAbandons, nil)
+		adopt.run()
+		r, err := q.store.Reap(q.abort, nil)
 		if err != nil {
 			q.trouble(err)
 			continue
@@ -29,14 +34,54 @@ func (q *queue) reapLoop() {
 		q.well()
 		q.noteReaped(r)
 		switch {
-		case r.taken == maxBatch/10:
+		case r.Taken == tasks.MaxReap:
 			every = time.Millisecond // there are more
-		case r.nextLease.IsZero() && r.nextRetry.IsZero():
-			every = max(time.Second, calm)
+		case r.NextLease.IsZero() && r.NextRetry.IsZero():
+			every = calm
 		default:
 			every = time.Second
 		}
 	}
+}
+
+// adopter takes over entries of a stream from other consumers.
+type adopter struct {
+	*queue
+	seq  uint64
+	next time.Time
+	bad  string // the last error
+}
+
+// run makes a round when one is due: twice in min_idle.
+func (a *adopter) run() {
+	if a.store.Source.Kind != tasks.Stream || time.Now().Before(a.next) {
+		return
+	}
+	a.next = time.Now().Add(a.cfg.MinIdle / 2)
+	for cursor := "0-0"; ; {
+		a.seq++
+		n, next, err := a.store.Adopt(a.abort, a.seq, cursor)
+		if !a.noteAdopted(n, err) || next == "0-0" || a.stopping() {
+			return
+		}
+		cursor = next
+	}
+}
+
+func (a *adopter) noteAdopted(n int, err error) bool {
+	if n > 0 {
+		a.alarm.set(time.Now())
+		a.log.Warn().Int("entries", n).Str("group", a.cfg.Group).Msg("took over entries that another consumer of the group left unacknowledged")
+	}
+	switch {
+	case err == nil:
+		a.bad = ""
+		return true
+	case err.Error() != a.bad:
+		a.bad = err.Error()
+		a.log.Warn().Err(err).Msg("entries that other consumers of the group left cannot be taken over")
+	}
+	return false
 }
 
 // reclaim takes the leases of earlier processes at once; false when the queue stops.
@@ -60,13 +105,13 @@ func (q *queue) reclaim() bool {
 
 func (q *queue) reclaimOnce() error {
 	for cursor := uint64(0); ; {
-		members, next, err := q.store.predecessors(q.abort, cursor)
+		members, next, err := q.store.Predecessors(q.abort, cursor)
 		if err != nil {
 			return err
 		}
 		for len(members) > 0 {
-			n := min(len(members), maxBatch/10)
-			r, err := q.store.reap(q.abort, q.cfg.Retry.MaxAbandons, members[:n])
+			n := min(len(members), tasks.MaxReap)
+			r, err := q.store.Reap(q.abort, members[:n])
 			if err != nil {
 				return err
 			}
@@ -79,11 +124,11 @@ func (q *queue) reclaimOnce() error {
 	}
 }
 
-func (q *queue) noteReaped(r reaped) {
-	q.alarm.set(r.nextRetry)
-	q.stats.dead.Add(uint64(r.poison))
-	if r.requeued+r.poison > 0 {
-		q.log.Warn().Int("requeued", r.requeued).Int("poison", r.poison).
-			Msg("took over tasks of an agent that ended without giving them back")
+func (q *queue) noteReaped(r tasks.Reaped) {
+	q.alarm.set(r.NextRetry)
+	q.stats.dead.Add(uint64(r.Buried))
+	if r.Requeued+r.Buried > 0 {
+		q.log.Warn().Int("requeued", r.Requeued).Int("dead_lettered", r.Buried).
+			Msg("took over tasks whose leases had ended: an agent died with them, or the application did not acknowledge them in time")
 	}
 }

@@ -13,13 +13,15 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 func TestShutdownGivesBackWithoutAnAttempt(t *testing.T) {
 	r := newRig(t, true)
 	release := make(chan struct{})
 	s := newSink(t, func(ctx *fasthttp.RequestCtx) { <-release })
-	cfg := testConfig("q", kindList, "l", s.url)
+	cfg := testConfig("q", tasks.List, "l", s.url)
 	cfg.Concurrency = 3
 	a, err := New([]Config{cfg}, r.redis, "t:", "agent-1", zerolog.Nop())
 	if err != nil {
@@ -39,15 +41,15 @@ func TestShutdownGivesBackWithoutAnAttempt(t *testing.T) {
 	}
 	close(release)
 	store := a.queues[0].store
-	if r.int("ZCARD", store.keys.leases) != 0 || r.int("ZCARD", store.keys.retry) != 3 || r.int("LLEN", "l") != 2 {
+	if r.int("ZCARD", store.Keys.Leases) != 0 || r.int("ZCARD", store.Keys.Retry) != 3 || r.int("LLEN", "l") != 2 {
 		t.Error("want no lease, 3 given back, 2 untouched")
 	}
-	again := mustClaim(t, r.store("b", kindList, "l", time.Minute), 1, 5)
-	if len(again.tasks) != 5 {
-		t.Fatalf("claimed %d: want 5", len(again.tasks))
+	again := mustClaim(t, r.store("b", tasks.List, "l", time.Minute), 1, 5)
+	if len(again.Tasks) != 5 {
+		t.Fatalf("claimed %d: want 5", len(again.Tasks))
 	}
-	for _, task := range again.tasks {
-		if task.attempts != 0 || task.abandons != 0 || task.reason != reasonFirst {
+	for _, task := range again.Tasks {
+		if task.Attempts != 0 || task.Abandons != 0 || task.Reason != tasks.First {
 			t.Errorf("%+v: want as new", task)
 		}
 	}
@@ -59,7 +61,7 @@ func TestShutdownGivesBackWithoutAnAttempt(t *testing.T) {
 func TestShutdownLetsDeliveriesEnd(t *testing.T) {
 	r := newRig(t, false) // an idle blocked connection must end too
 	s := newSink(t, func(ctx *fasthttp.RequestCtx) { time.Sleep(100 * time.Millisecond) })
-	a, err := New([]Config{testConfig("q", kindList, "l", s.url), testConfig("z", kindDelay, "z", s.url)}, r.redis, "t:", "agent-1", zerolog.Nop(), WithGrace(5*time.Second))
+	a, err := New([]Config{testConfig("q", tasks.List, "l", s.url), testConfig("z", tasks.Delay, "z", s.url)}, r.redis, "t:", "agent-1", zerolog.Nop(), WithGrace(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,7 @@ func TestRedisRestart(t *testing.T) {
 			r := newRig(t, tracking, "--appendonly", "yes", "--appendfsync", "always")
 			s := newSink(t, status(200))
 			var logs lockedBuffer
-			cfgs := []Config{testConfig("q", kindList, "l", s.url), testConfig("z", kindDelay, "z", s.url)}
+			cfgs := []Config{testConfig("q", tasks.List, "l", s.url), testConfig("z", tasks.Delay, "z", s.url)}
 			a, err := New(cfgs, r.redis, "t:", "agent-1", zerolog.New(&logs))
 			if err != nil {
 				t.Fatal(err)
@@ -152,7 +154,7 @@ func TestSourceOfTheWrongTypeIsReportedOnceAndRecovers(t *testing.T) {
 	r := newRig(t, true)
 	s := newSink(t, nil)
 	var logs lockedBuffer
-	a, err := New([]Config{testConfig("q", kindList, "x", s.url)}, r.redis, "t:", "agent-1", zerolog.New(&logs))
+	a, err := New([]Config{testConfig("q", tasks.List, "x", s.url)}, r.redis, "t:", "agent-1", zerolog.New(&logs))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,14 +178,14 @@ func TestSourceOfTheWrongTypeIsReportedOnceAndRecovers(t *testing.T) {
 func TestLeasesAreRenewedOrThePostIsCut(t *testing.T) {
 	r := newRig(t, true)
 	s := newSink(t, func(ctx *fasthttp.RequestCtx) { time.Sleep(1500 * time.Millisecond) })
-	cfg := testConfig("q", kindList, "l", s.url)
+	cfg := testConfig("q", tasks.List, "l", s.url)
 	cfg.Lease = 600 * time.Millisecond
 	a := r.run([]Config{cfg})
-	other := r.store("b", kindList, "l", time.Minute)
+	other := r.store("b", tasks.List, "l", time.Minute)
 	r.do("RPUSH", "l", "1")
 	eventually(t, "under way", func() bool { return len(s.seen()) == 1 })
 	eventually(t, "delivered", func() bool {
-		if got, err := other.reap(context.Background(), 5, nil); err != nil || got.taken != 0 {
+		if got, err := other.Reap(context.Background(), nil); err != nil || got.Taken != 0 {
 			t.Fatalf("the lease ran out: %+v, %v", got, err)
 		}
 		return a.Stats()[0].Delivered == 1
@@ -191,7 +193,7 @@ func TestLeasesAreRenewedOrThePostIsCut(t *testing.T) {
 
 	r.do("RPUSH", "l", "2")
 	eventually(t, "under way", func() bool { return len(s.seen()) == 2 })
-	lease, err := r.do("ZRANGE", other.keys.leases, "0", "0", "WITHSCORES").AsZScores()
+	lease, err := r.do("ZRANGE", other.Keys.Leases, "0", "0", "WITHSCORES").AsZScores()
 	if err != nil || len(lease) != 1 {
 		t.Fatal(lease, err)
 	}
@@ -211,30 +213,30 @@ func TestLeasesAreRenewedOrThePostIsCut(t *testing.T) {
 func TestALostLeaseEndsThePost(t *testing.T) {
 	r := newRig(t, true)
 	s := newSink(t, func(ctx *fasthttp.RequestCtx) { time.Sleep(time.Second) })
-	cfg := testConfig("q", kindList, "l", s.url)
+	cfg := testConfig("q", tasks.List, "l", s.url)
 	cfg.Lease = 300 * time.Millisecond
 	a := r.run([]Config{cfg})
-	other := r.store("b", kindList, "l", time.Minute)
+	other := r.store("b", tasks.List, "l", time.Minute)
 	r.do("RPUSH", "l", "1")
 	eventually(t, "under way", func() bool { return len(s.seen()) == 1 })
-	held, err := r.do("ZRANGE", other.keys.leases, "0", "-1").AsStrSlice()
+	held, err := r.do("ZRANGE", other.Keys.Leases, "0", "-1").AsStrSlice()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.do("ZREM", other.keys.leases, held[0])
+	r.do("ZREM", other.Keys.Leases, held[0])
 	eventually(t, "it gives up", func() bool { return a.Stats()[0].LastError == "lease_lost" && a.Stats()[0].InFlight == 0 })
-	if a.Stats()[0].Delivered != 0 || r.int("ZCARD", other.keys.retry) != 0 {
+	if a.Stats()[0].Delivered != 0 || r.int("ZCARD", other.Keys.Retry) != 0 {
 		t.Error("it changed a task that is not its own")
 	}
 }
 
 func TestARestartedAgentTakesOverAtOnce(t *testing.T) {
 	r := newRig(t, true)
-	old := r.store("agent-1", kindList, "l", time.Hour)
+	old := r.store("agent-1", tasks.List, "l", time.Hour)
 	r.do("RPUSH", "l", "1", "2")
 	mustClaim(t, old, 1, 2) // and it dies
 	s := newSink(t, nil)
-	a := r.run([]Config{testConfig("q", kindList, "l", s.url)})
+	a := r.run([]Config{testConfig("q", tasks.List, "l", s.url)})
 	eventually(t, "delivered", func() bool { return a.Stats()[0].Delivered == 2 })
 	for _, p := range s.seen() {
 		if p.header["Pillion-Reason"] != "crash" || p.header["Pillion-Attempt"] != "1" {
@@ -250,7 +252,7 @@ func TestNoRedisYet(t *testing.T) {
 	r := newRig(t, true)
 	r.redis.isDown.Store(true)
 	s := newSink(t, nil)
-	a := r.run([]Config{testConfig("q", kindList, "l", s.url)})
+	a := r.run([]Config{testConfig("q", tasks.List, "l", s.url)})
 	r.do("RPUSH", "l", "1")
 	before := r.int("EVAL", countCommands, "0")
 	time.Sleep(300 * time.Millisecond) // that nothing happens takes time to see

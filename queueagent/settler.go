@@ -2,25 +2,55 @@ package queueagent
 
 import (
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
-// settleLoop writes results to Redis. What has piled up during one call goes into the
-// next: the busier the queue, the larger the batches. It ends when outcomes is closed.
+// settleLoop writes results to Redis, but leaves acknowledgements to the claimer as long as
+// there is one. What has piled up during one call goes into the next: the busier the
+// queue, the larger the batches. It ends when outcomes is closed.
 func (q *queue) settleLoop() {
-	batch := make([]outcome, 0, maxBatch)
+	batch := make([]outcome, 0, tasks.MaxBatch)
 	for o := range q.outcomes {
 		batch = append(batch[:0], o)
-		for len(batch) < maxBatch && q.more(&batch) {
+		for len(batch) < tasks.MaxBatch && q.more(&batch) {
 		}
 		for _, o := range batch {
-			q.note(o)
+			if !o.noted {
+				q.note(o)
+			}
 		}
-		ok := q.write(batch)
-		q.flight.remove(batch)
-		if ok {
-			q.slots.put(len(batch))
+		acks := acksFirst(batch)
+		if q.acks.add(batch[:acks]) {
+			q.settle(batch[acks:])
+		} else {
+			q.settle(batch)
 		}
 		clear(batch)
+	}
+}
+
+// acksFirst moves successful deliveries to the front, and counts them.
+func acksFirst(batch []outcome) (n int) {
+	for i := range batch {
+		if batch[i].verdict == verdictAck {
+			batch[i], batch[n] = batch[n], batch[i]
+			n++
+		}
+	}
+	return n
+}
+
+// settle writes results and frees their slots.
+func (q *queue) settle(batch []outcome) {
+	if len(batch) == 0 {
+		return
+	}
+	ok := q.write(batch)
+	q.flight.remove(batch)
+	if ok {
+		q.slots.put(len(batch))
 	}
 }
 
@@ -39,6 +69,7 @@ func (q *queue) more(batch *[]outcome) bool {
 
 // note counts and logs an outcome, and tells the gate.
 func (q *queue) note(o outcome) {
+	q.times.observe(o, q.store.Now())
 	if q.gate.report(o.d.gen, o.reach, time.Now()) {
 		if o.reach == reachNo {
 			q.log.Warn().Str("error", o.detail).Msg("the webhook cannot be reached: claiming stops, one task at a time probes")
@@ -50,14 +81,28 @@ func (q *queue) note(o outcome) {
 		q.gate.throttle(time.Now().Add(o.throttle))
 		q.stats.throttled.Add(1)
 	}
-	if o.verdict == verdictAck {
+	if o.verdict == verdictAck || o.verdict == verdictPend {
 		return
+	}
+	if o.kind == string(webhook.KindNotDue) {
+		return // nothing is wrong
 	}
 	q.stats.fail(o.kind)
 	if o.attempt {
 		q.stats.failed.Add(1)
 	}
 	q.logFailure(o)
+}
+
+// noteReady is told when claiming stops or goes on by an answer to webhook.ready.
+func (q *queue) noteReady(err error) {
+	if err == nil {
+		q.log.Info().Msg("the application is ready: claiming goes on")
+		return
+	}
+	q.stats.fail(kindNotReady)
+	q.log.Warn().Str("error", webhook.Printable([]byte(err.Error()), maxDetail)).
+		Msg("the application is not ready: claiming waits until webhook.ready answers with a 2xx")
 }
 
 func (q *queue) logFailure(o outcome) {
@@ -67,13 +112,18 @@ func (q *queue) logFailure(o outcome) {
 	} else if !o.attempt {
 		e = q.failed.Debug()
 	}
-	e = e.Str("id", o.d.id).Str("kind", o.kind).Str("detail", o.detail).
-		Int("attempt", o.d.attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
+	e = e.Str("id", o.d.ID).Str("kind", o.kind).Int("status", o.status).Dur("duration_ms", o.took).
+		Int("attempt", o.d.Attempts+1).Int("max_attempts", q.cfg.Retry.MaxAttempts)
+	if o.excerpt != "" {
+		e = e.Str("excerpt", o.excerpt)
+	} else {
+		e = e.Str("detail", o.detail)
+	}
 	switch o.verdict {
 	case verdictBury:
 		e.Str("reason", o.bury).Msg("task moved to the dead letters")
 	case verdictRetry:
-		e.Dur("next_ms", o.delay).Msg("delivery failed")
+		e.Dur("next_ms", o.delay).Time("next", time.Now().Add(o.delay).UTC()).Msg("delivery failed")
 	case verdictGiveBack:
 		e.Msg("task given back")
 	case verdictDrop:
@@ -86,20 +136,23 @@ func (q *queue) logFailure(o outcome) {
 // again when its reply was lost.
 func (q *queue) write(batch []outcome) bool {
 	var acks []string
-	var backs []back
-	var graves []grave
+	var backs []tasks.Back
+	var graves []tasks.Grave
+	var pends []tasks.Pending
 	for _, o := range batch {
 		switch o.verdict {
 		case verdictAck:
-			acks = append(acks, o.d.member)
+			acks = append(acks, o.d.Member)
 		case verdictRetry, verdictGiveBack:
-			backs = append(backs, back{o.d.member, o.verdict == verdictRetry, o.delay})
+			backs = append(backs, tasks.Back{Member: o.d.Member, Attempt: o.verdict == verdictRetry, Delay: o.delay})
 		case verdictBury:
-			graves = append(graves, grave{o.d.member, o.bury, o.detail, o.attempt})
+			graves = append(graves, tasks.Grave{Member: o.d.Member, Reason: o.bury, Detail: o.detail, Attempt: o.attempt})
+		case verdictPend:
+			pends = append(pends, tasks.Pending{Member: o.d.Member, Lease: o.lease})
 		case verdictDrop:
 		}
 	}
-	return q.writeAcks(acks) && q.writeBacks(backs) && q.writeGraves(graves)
+	return q.writeAcks(acks) && q.writePends(pends) && q.writeBacks(backs) && q.writeGraves(graves)
 }
 
 func (q *queue) writeAcks(acks []string) bool {
@@ -107,7 +160,7 @@ func (q *queue) writeAcks(acks []string) bool {
 		return true
 	}
 	return q.persist(func() error {
-		n, err := q.store.ack(q.abort, acks)
+		n, err := q.store.Ack(q.abort, acks)
 		if err == nil {
 			q.stats.delivered.Add(uint64(len(acks)))
 			q.stats.unknownAcks.Add(uint64(len(acks) - n))
@@ -116,15 +169,26 @@ func (q *queue) writeAcks(acks []string) bool {
 	})
 }
 
-func (q *queue) writeBacks(backs []back) bool {
+// writePends hands tasks over to the application.
+func (q *queue) writePends(pends []tasks.Pending) bool {
+	if len(pends) == 0 {
+		return true
+	}
+	return q.persist(func() error {
+		_, err := q.store.Pend(q.abort, pends)
+		return err
+	})
+}
+
+func (q *queue) writeBacks(backs []tasks.Back) bool {
 	if len(backs) == 0 {
 		return true
 	}
 	return q.persist(func() error {
-		next, err := q.store.nack(q.abort, backs)
+		next, err := q.store.Nack(q.abort, backs)
 		if err == nil {
 			for _, b := range backs {
-				if b.attempt {
+				if b.Attempt {
 					q.stats.retries.Add(1)
 				}
 			}
@@ -134,12 +198,12 @@ func (q *queue) writeBacks(backs []back) bool {
 	})
 }
 
-func (q *queue) writeGraves(graves []grave) bool {
+func (q *queue) writeGraves(graves []tasks.Grave) bool {
 	if len(graves) == 0 {
 		return true
 	}
 	return q.persist(func() error {
-		n, err := q.store.bury(q.abort, graves)
+		n, err := q.store.Bury(q.abort, graves)
 		if err == nil {
 			q.stats.dead.Add(uint64(n))
 		}

@@ -12,6 +12,8 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/pillion-proxy/pillion/internal/redistest"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
 func TestDelayedTasksAreNeverEarlyAndSoonThere(t *testing.T) {
@@ -19,7 +21,7 @@ func TestDelayedTasksAreNeverEarlyAndSoonThere(t *testing.T) {
 		t.Run(fmt.Sprintf("tracking %v", tracking), func(t *testing.T) {
 			r := newRig(t, tracking)
 			s := newSink(t, nil)
-			a := r.run([]Config{testConfig("q", kindDelay, "z", s.url)})
+			a := r.run([]Config{testConfig("q", tasks.Delay, "z", s.url)})
 			r.do("ZADD", "z", fmt.Sprint(time.Now().Unix()+3600), "in an hour")
 			now := float64(time.Now().UnixMicro()) / 1e6
 			for i := range 20 { // each is earlier than the one before
@@ -52,7 +54,7 @@ func TestAnIdleQueueWakesAtOnceAndCostsLittle(t *testing.T) {
 	}
 	var queues []*idle // each with a Redis of its own, all at the same time: this is about waiting
 	var all sync.WaitGroup
-	for _, kind := range []string{kindList, kindDelay} {
+	for _, kind := range []tasks.Kind{tasks.List, tasks.Delay, tasks.Stream} {
 		for _, tracking := range []bool{true, false} {
 			q := &idle{rig: newRig(t, tracking), name: fmt.Sprintf("%s, tracking %v", kind, tracking)}
 			s := newSink(t, nil)
@@ -78,13 +80,16 @@ func TestAnIdleQueueWakesAtOnceAndCostsLittle(t *testing.T) {
 }
 
 // wakeUps adds single tasks to an idle queue.
-func (r *rig) wakeUps(name, kind string, s *sink) {
+func (r *rig) wakeUps(name string, kind tasks.Kind, s *sink) {
 	var worst time.Duration
 	for i := range 10 {
 		sent := time.Now()
 		push := r.c.B().Arbitrary("RPUSH", "src", strconv.Itoa(i)).Build()
-		if kind == kindDelay {
+		if kind == tasks.Delay {
 			push = r.c.B().Arbitrary("ZADD", "src", "0", strconv.Itoa(i)).Build()
+		}
+		if kind == tasks.Stream {
+			push = r.c.B().Arbitrary("XADD", "src", "*", "n", strconv.Itoa(i)).Build()
 		}
 		if err := r.c.Do(context.Background(), push).Error(); err != nil {
 			r.tb.Error(err)
@@ -122,7 +127,7 @@ func TestAgentOnMiniredis(t *testing.T) {
 	defer f.client.Close()
 	r := &rig{tb: t, redis: f, c: f.client}
 	s := newSink(t, status(500, 200))
-	a := r.run([]Config{testConfig("q", kindList, "l", s.url), testConfig("z", kindDelay, "z", s.url)})
+	a := r.run([]Config{testConfig("q", tasks.List, "l", s.url), testConfig("z", tasks.Delay, "z", s.url)})
 	for i := range 20 {
 		r.do("RPUSH", "l", strconv.Itoa(i))
 		r.do("ZADD", "z", strconv.FormatFloat(float64(time.Now().UnixMilli()+100)/1000, 'f', 3, 64), strconv.Itoa(i))
@@ -160,7 +165,7 @@ func TestAgentOnACluster(t *testing.T) {
 	s := newSink(t, nil)
 	var cfgs []Config
 	for i, key := range []string{"plain", "{app}:tasks", "foo}bar", "foo{}bar"} {
-		cfgs = append(cfgs, testConfig(strconv.Itoa(i), []string{kindList, kindDelay}[i%2], key, s.url))
+		cfgs = append(cfgs, testConfig(strconv.Itoa(i), []tasks.Kind{tasks.List, tasks.Delay}[i%2], key, s.url))
 	}
 	a := r.run(cfgs)
 	add := func(cfg Config) {

@@ -1,10 +1,15 @@
 package queueagent
 
 import (
-	"context"
 	"sync"
 	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
+
+// idleTimeout is how long a worker without work keeps its connection: less than the
+// 5 s after which common servers close theirs.
+const idleTimeout = 4 * time.Second
 
 // crew counts workers and what they have to do, so that there is a worker for every
 // delivery and none for long without one.
@@ -48,8 +53,8 @@ func (c *crew) wait() { c.wg.Wait() }
 // workLoop is one worker, with a connection of its own. It ends when there is no work
 // for a while, or never will be.
 func (q *queue) workLoop() {
-	w := newWebhook(q)
-	defer w.conn.close()
+	w := q.hook.Sender()
+	defer w.Close()
 	idle := time.NewTimer(idleTimeout)
 	defer idle.Stop()
 	for {
@@ -59,10 +64,10 @@ func (q *queue) workLoop() {
 			if !ok {
 				return
 			}
-			q.outcomes <- w.deliver(q.abort, d, q.cfg)
+			q.outcomes <- q.deliver(w, d)
 			q.crew.finished()
 		case <-idle.C:
-			w.conn.close()
+			w.Close()
 			if q.crew.leave() {
 				return
 			}
@@ -71,16 +76,16 @@ func (q *queue) workLoop() {
 }
 
 // deliver makes one delivery.
-func (w *webhook) deliver(ctx context.Context, d *delivery, cfg Config) outcome {
-	until, err := d.begin(cfg.Webhook.Timeout)
-	if err != nil {
-		return judge(d, cfg.Retry, answer{err: err})
+func (q *queue) deliver(w *webhook.Sender, d *delivery) outcome {
+	began := time.Now()
+	a := w.Send(q.abort, d, &webhook.Request{
+		ID: d.ID, Payload: d.Payload, Attempt: d.Attempts + 1, Reason: d.Reason.String(), First: d.Since, Token: d.Token(),
+	})
+	now := time.Now()
+	o := q.policy.judge(d, a, now)
+	if q.ready != nil && o.askable() && !q.ready.ready(q.abort) {
+		o = q.policy.pardoned(o, time.Now())
 	}
-	if !w.prepare(&d.task, time.Now()) {
-		return badPayload(d)
-	}
-	w.resp.Reset()
-	err = w.conn.post(ctx, d, until, &w.req, &w.resp)
-	w.req.SetBodyRaw(nil) // a payload must not stay in memory with an idle worker
-	return judge(d, cfg.Retry, w.read(err, time.Now()))
+	o.took = now.Sub(began)
+	return o
 }

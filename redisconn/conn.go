@@ -38,6 +38,7 @@ type Conn struct {
 	lastBeat  atomic.Int64 // nanoseconds after start when the last answered PING was sent; 0: never
 	client    atomic.Pointer[clientBox]
 	untracked atomic.Bool
+	replicas  replicas      // of a Cluster
 	slots     chan struct{} // one per outstanding call
 	stats     counters
 
@@ -170,7 +171,7 @@ func (c *Conn) logState(up bool, err error) {
 	}
 }
 
-// beat sends one PING down the tracking connection of every node. Pushes and
+// beat sends one PING down the tracking connection of every node that values come from. Pushes and
 // replies share that connection in order, so when a PING has been answered, every
 // invalidation that the server sent before it has been applied. The moment of
 // sending is what counts: nothing is known about what came after it.
@@ -236,12 +237,7 @@ func (c *Conn) ping() error {
 		if len(c.cfg.Cluster) == 0 {
 			return struct{}{}, client.Do(ctx, client.B().Ping().Build()).Error()
 		}
-		for _, node := range client.Nodes() {
-			if err := node.Do(ctx, node.B().Ping().Build()).Error(); err != nil {
-				return struct{}{}, err
-			}
-		}
-		return struct{}{}, nil
+		return struct{}{}, c.pingCluster(ctx, client)
 	})
 	return err
 }

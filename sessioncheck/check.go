@@ -128,6 +128,31 @@ func (c *Checker) Check(ctx context.Context, rawHeader []byte, now time.Time) Re
 	return r
 }
 
+// Recall is Check as far as memory goes, for who must not wait: it gives a valid session
+// that is there. In every other case ok is false, nothing is counted, and Check is to be
+// asked.
+func (c *Checker) Recall(rawHeader []byte, now time.Time) (r Result, ok bool) {
+	sc := c.scratch.Get().(*scratch)
+	defer c.scratch.Put(sc)
+	ids, _ := credentials(c.sources, rawHeader, &sc.found)
+	if len(ids) != 1 {
+		return r, false
+	}
+	v := c.store.Peek(c.appendKey(sc.key[:0], ids[0]), now)
+	if v == nil || !v.Exists() {
+		return r, false
+	}
+	if r = c.assess(v, now); r.Status != Valid {
+		return r, false
+	}
+	if c.grace != nil {
+		c.grace.note(r.Session, now)
+	}
+	r.FromCookie = fromCookie(c.sources, sc.found[:])
+	c.account(r, true, now)
+	return r, true
+}
+
 func (c *Checker) appendKey(dst, id []byte) []byte {
 	dst = append(dst, c.schema.prefix...)
 	dst = append(dst, id...)
@@ -146,25 +171,30 @@ func (c *Checker) lookup(ctx context.Context, key []byte, now time.Time) (r Resu
 			return Result{Status: Unknown, Reason: ReasonUnavailable}, false
 		}
 	}
+	return c.assess(v, now), fromMemory
+}
+
+// assess says what a value in Redis, or its absence, means for the request.
+func (c *Checker) assess(v *redisconn.Value, now time.Time) Result {
 	if !v.Exists() {
-		return Result{Status: Absent, Reason: ReasonNotFound}, fromMemory
+		return Result{Status: Absent, Reason: ReasonNotFound}
 	}
 	s := c.session(v)
 	if s.malformed {
 		c.logMalformed(s, now)
-		return Result{Status: Absent, Reason: ReasonMalformed}, fromMemory
+		return Result{Status: Absent, Reason: ReasonMalformed}
 	}
 	if s.guest {
-		return Result{Status: Absent, Reason: ReasonGuest}, fromMemory
+		return Result{Status: Absent, Reason: ReasonGuest}
 	}
 	if s.idleUntil != 0 && now.UnixMilli() >= s.idleUntil {
 		// To its framework it has ended, though Redis keeps it for a while.
-		return Result{Status: Absent, Reason: ReasonNotFound}, fromMemory
+		return Result{Status: Absent, Reason: ReasonNotFound}
 	}
 	if s.tooOld(now) {
-		return Result{Status: Absent, Reason: ReasonTooOld}, fromMemory
+		return Result{Status: Absent, Reason: ReasonTooOld}
 	}
-	return Result{Status: Valid, Session: s}, fromMemory
+	return Result{Status: Valid, Session: s}
 }
 
 // session gives the decoded form, which lives and dies with the value: an

@@ -63,7 +63,7 @@ func TestGraceEndsWithWhatWasSeen(t *testing.T) {
 	made := func(ago time.Duration) string {
 		return fmt.Sprintf(`{"user_id":"u","at":%d}`, time.Now().Add(-ago).Unix())
 	}
-	for id, then := range map[string]string{"absent": "", "malformed": "x", "old": made(2 * time.Hour), "again": made(0)} {
+	for id, then := range map[string]string{"absent": "", "malformed": "x", "old": made(2 * time.Hour), "again": made(2 * time.Second)} {
 		f.set(id, made(0))
 		f.want(f.header(id), Valid, ReasonNone, "u")
 		if f.do("DEL", "session:"+id); then != "" {

@@ -85,39 +85,61 @@ func (p *program) loadOrDefault(file string) (pillion.Config, error) {
 	return cfg, err
 }
 
-// call sends a request and gives the answer's body. A status of 400 or above is an
-// error with the answer's detail.
+// call sends a request with a JSON body; see send.
 func (c *adminClient) call(ctx context.Context, method, path string, body any) ([]byte, error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(data))
+	return c.send(ctx, method, path, bytes.NewReader(data))
+}
+
+// send sends a request and gives the answer's body. A status of 400 or above is an
+// error with the answer's detail.
+func (c *adminClient) send(ctx context.Context, method, path string, body io.Reader) ([]byte, error) {
+	answer, err := c.open(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	return io.ReadAll(io.LimitReader(answer, maxAnswer))
+}
+
+// maxAnswer bounds an answer that is held in memory.
+const maxAnswer = 16 << 20
+
+// open is send for an answer that may be large: the caller reads and closes it. Header
+// is name, value, name, value.
+func (c *adminClient) open(ctx context.Context, method, path string, body io.Reader, header ...string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return nil, err
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("no pillion answers at %s: %w", c.base, err)
+	}
+	if resp.StatusCode < 400 {
+		return resp.Body, nil
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode >= 400 {
-		var problem struct {
-			Detail string `json:"detail"`
-		}
-		if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
-			problem.Detail = strings.TrimSpace(string(text))
-		}
-		return nil, fmt.Errorf("%s: %s", resp.Status, problem.Detail)
+	var problem struct {
+		Detail string `json:"detail"`
 	}
-	return text, nil
+	if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
+		problem.Detail = strings.TrimSpace(string(text))
+	}
+	return nil, fmt.Errorf("%s: %s", resp.Status, problem.Detail)
 }
 
 func (p *program) healthCommand() *cobra.Command {

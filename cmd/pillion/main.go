@@ -74,7 +74,7 @@ func (p *program) root() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(p.runCommand(), p.checkCommand(), p.versionCommand(), p.healthCommand(), p.purgeCommand(), p.sessionCommand(), p.usersCommand(), p.demoCommand())
+	root.AddCommand(p.runCommand(), p.checkCommand(), p.versionCommand(), p.healthCommand(), p.purgeCommand(), p.sessionCommand(), p.usersCommand(), p.queueCommand(), p.demoCommand())
 	return root
 }
 

@@ -124,6 +124,9 @@ func (p *Process) cleanUp() {
 	}
 }
 
+// PID is the id of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // URL is http://host:port.
 func (p *Process) URL() string { return "http://" + p.Addr }
 

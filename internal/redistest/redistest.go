@@ -2,6 +2,8 @@
 package redistest
 
 import (
+	"context"
+	"strings"
 	"testing"
 
 	"github.com/redis/rueidis"
@@ -37,4 +39,24 @@ func Client(tb testing.TB, srv *redisproc.Server) rueidis.Client {
 	}
 	tb.Cleanup(c.Close)
 	return c
+}
+
+// Do runs a command, given as words. The test fails when Redis replies with an error.
+func Do(tb testing.TB, c rueidis.Client, args ...string) rueidis.RedisResult {
+	tb.Helper()
+	res := c.Do(context.Background(), c.B().Arbitrary(args...).Build())
+	if err := res.Error(); err != nil && !rueidis.IsRedisNil(err) {
+		tb.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+	return res
+}
+
+// Int runs a command that replies with a number.
+func Int(tb testing.TB, c rueidis.Client, args ...string) int64 {
+	tb.Helper()
+	n, err := Do(tb, c, args...).AsInt64()
+	if err != nil {
+		tb.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+	return n
 }

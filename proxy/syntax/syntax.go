@@ -2,17 +2,19 @@
 // messages share. Nothing in it allocates.
 package syntax
 
+import "encoding/binary"
+
 // TokenByte says whether c is a tchar (RFC 9110 §5.6.2).
 func TokenByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
+	// One bit for each character below 64, and for each of the 64 from there on.
+	const (
+		low  = 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.' | 0x3ff<<'0'
+		high = 0x3ffffff<<('A'-64) | 0x3ffffff<<('a'-64) | 1<<('^'-64) | 1<<('_'-64) | 1<<('`'-64) | 1<<('|'-64) | 1<<('~'-64)
+	)
+	if c < 64 {
+		return uint64(low)>>c&1 != 0
 	}
-	switch c {
-	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
-		return true
-	}
-	return false
+	return c < 128 && uint64(high)>>(c-64)&1 != 0
 }
 
 // Token says whether b is a token, such as a field name.
@@ -27,6 +29,20 @@ func Token(b []byte) bool {
 
 // HasControl reports a byte that no line of a message may carry, tab excepted.
 func HasControl(b []byte) bool {
+	// Eight at a time: a byte below ' ' lends from its highest bit, and a DEL is zero when
+	// its bits are turned. A carry may tell of too much, never of too little.
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(b) >= 8; b = b[8:] {
+		w := binary.LittleEndian.Uint64(b)
+		del := w ^ 0x7f*ones
+		if ((w-' '*ones)&^w|(del-ones)&^del)&highs != 0 && hasControl(b[:8]) {
+			return true
+		}
+	}
+	return hasControl(b)
+}
+
+func hasControl(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\t' || c == 0x7f {
 			return true

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 type framing uint8
@@ -37,6 +39,8 @@ type Body struct {
 	reuse   bool
 	end     bool // a clean end was seen
 	nc      net.Conn
+	head    head
+	unread  int    // the length of the head that lies before the body; see Head
 	phase   uint32 // by atomic operations; not atomic.Uint32, since a Request that was not used may be copied
 }
 
@@ -54,6 +58,38 @@ const (
 func (b *Body) Abort() {
 	if atomic.CompareAndSwapUint32(&b.phase, phaseOpen, phaseAborted) {
 		_ = b.nc.Close()
+	}
+}
+
+// Status is that of the response.
+func (b *Body) Status() int { return b.head.status }
+
+// Head gives the head of the response, which was checked, to the caller of a Do without
+// a header: status line, fields, empty line. It is valid until Skip or Load.
+func (b *Body) Head() []byte {
+	p, _ := b.cn.br.Peek(b.unread)
+	return p
+}
+
+// Skip goes past the head.
+func (b *Body) Skip() {
+	_, _ = b.cn.br.Discard(b.unread)
+	b.begin()
+}
+
+// Load reads the head into h, as Do would have. On an error the body is closed.
+func (b *Body) Load(h *fasthttp.ResponseHeader) error {
+	if err := load(b.cn, &b.head, b.unread, h); err != nil {
+		b.fail(err)
+		return b.err
+	}
+	b.begin()
+	return nil
+}
+
+func (b *Body) begin() {
+	if b.unread = 0; b.size == 0 {
+		b.finish()
 	}
 }
 
@@ -112,8 +148,10 @@ func (b *Body) ReadBy(p []byte, t time.Time) (int, error) {
 	src := &b.cn.src
 	idle := src.idle
 	src.idle = 0 // else it would set a deadline of its own
-	if err := src.nc.SetReadDeadline(t); err != nil {
-		return 0, err
+	if b.cn.br.Buffered() == 0 {
+		if err := src.readUntil(t); err != nil {
+			return 0, err
+		}
 	}
 	n, end, err := b.read(p)
 	src.idle = idle

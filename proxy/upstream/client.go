@@ -127,6 +127,9 @@ func (c *Client) Shutdown(ctx context.Context) error {
 // exchange, unless ctx can end: watching it costs a few.
 //
 // The end of ctx, while Do runs or the Body is open, closes the connection.
+//
+// Without h the head is left to the caller: Body.Head gives it, and Body.Load or
+// Body.Skip comes before anything is read.
 func (c *Client) Do(ctx context.Context, r *Request, h *fasthttp.ResponseHeader) (*Body, error) {
 	c.n.requests.Add(1)
 	r.begin()
@@ -157,11 +160,21 @@ func (c *Client) Do(ctx context.Context, r *Request, h *fasthttp.ResponseHeader)
 // send runs the exchange on a pooled connection, else on a fresh one. unproven says
 // that a failure is of a pooled connection that may have been dead before.
 func (c *Client) send(ctx context.Context, r *Request, wire []byte, h *fasthttp.ResponseHeader) (body *Body, unproven bool, err error) {
-	cn, reused, err := c.acquire(ctx)
+	cn, reused, err := c.acquire(ctx, r)
 	if err != nil {
 		return nil, false, err
 	}
 	body, err = c.exchange(ctx, cn, r, wire, h)
+	for err == errUnfit {
+		c.unfit(cn.src.found)
+		if cn, reused, err = c.fit(ctx, c.pool.instead(cn), time.Now()); err != nil {
+			return nil, false, err
+		}
+		body, err = c.exchange(ctx, cn, r, wire, h)
+	}
+	if reused {
+		c.n.reused.Add(1)
+	}
 	if err == nil {
 		return body, false, nil
 	}
@@ -199,27 +212,41 @@ func (c *Client) again(ctx context.Context, cn *conn, r *Request, wire []byte, h
 }
 
 // acquire gives a connection that is fit for use, and whether it was pooled.
-func (c *Client) acquire(ctx context.Context) (cn *conn, reused bool, err error) {
+func (c *Client) acquire(ctx context.Context, r *Request) (cn *conn, reused bool, err error) {
+	now := r.now()
 	cn, err = c.pool.take()
 	if err == ErrNoConnection {
 		cn, err = c.pool.wait(ctx, c.patience())
+		now, r.Now = time.Now(), time.Time{}
 	}
 	if err != nil {
 		c.n.noConnection.Add(1)
 		return nil, false, c.fail(ctx, err, fmt.Sprintf("see %[1]s.max_connections and %[1]s.timeouts.connect", c.opt.setting), nil)
 	}
-	for now := time.Now(); cn != nil; cn = c.pool.instead(cn) {
-		switch cn.look(now, c.cfg.Timeouts.Idle) {
-		case quiet:
-			c.n.reused.Add(1)
+	return c.fit(ctx, cn, now)
+}
+
+// fit gives cn, which holds a slot, when it may carry another request, or the next of
+// the pool that does, or a fresh one. A connection that can be looked at as part of the
+// exchange is: exchange then gives errUnfit.
+func (c *Client) fit(ctx context.Context, cn *conn, now time.Time) (_ *conn, reused bool, err error) {
+	for ; cn != nil; cn = c.pool.instead(cn) {
+		v := cn.look(now, c.cfg.Timeouts.Idle)
+		if v == quiet {
 			return cn, true, nil
-		case unsolicited:
-			c.n.unsolicited.Add(1)
 		}
-		c.n.stale.Add(1)
+		c.unfit(v)
 	}
 	cn, err = c.open(ctx)
 	return cn, false, err
+}
+
+// unfit counts a pooled connection that could not be used.
+func (c *Client) unfit(v verdict) {
+	if v == unsolicited {
+		c.n.unsolicited.Add(1)
+	}
+	c.n.stale.Add(1)
 }
 
 // open dials in a slot that the caller holds, and gives the slot back on failure.

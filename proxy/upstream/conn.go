@@ -27,6 +27,7 @@ func newConn(nc net.Conn) *conn {
 		cn.tls = s
 	} else {
 		cn.probe.init(nc)
+		cn.src.asker.init(&cn.src, &cn.probe)
 	}
 	cn.abort = func() { _ = nc.Close() }
 	return cn
@@ -72,6 +73,10 @@ func (cn *conn) look(now time.Time, maxAge time.Duration) verdict {
 	if cn.tls != nil {
 		return cn.tls.look()
 	}
+	if cn.src.askable() {
+		cn.src.look = true
+		return quiet // as far as is known: see source.ask
+	}
 	return cn.probe.look(cn)
 }
 
@@ -83,7 +88,31 @@ type source struct {
 	pending []byte
 	idle    time.Duration // 0: the deadline is set elsewhere
 	got     bool          // a byte arrived since the exchange began
+	look    bool          // the connection was pooled, and nobody has looked at it yet
+	found   verdict       // of that look
+	asker   asker
+	// The deadlines that are set, where that is known.
+	readBy, writeBy time.Time
 }
+
+// arm sets both deadlines to d from now, unless they are about there: setting one costs
+// more than most of what an exchange does.
+func (s *source) arm(now time.Time, d time.Duration) error {
+	if by, most := now.Add(d), now.Add(d+d/16); s.readBy.Before(by) || s.writeBy.Before(by) || s.readBy.After(most) || s.writeBy.After(most) {
+		s.readBy, s.writeBy = most, most
+		return s.nc.SetDeadline(most)
+	}
+	return nil
+}
+
+// readUntil sets the read deadline.
+func (s *source) readUntil(t time.Time) error {
+	s.readBy = t
+	return s.nc.SetReadDeadline(t)
+}
+
+// disarmed: the deadlines are somebody else's to set, for this exchange.
+func (s *source) disarmed() { s.readBy, s.writeBy = time.Time{}, time.Time{} }
 
 func (s *source) Read(p []byte) (int, error) {
 	if len(s.pending) > 0 {
@@ -92,9 +121,12 @@ func (s *source) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if s.idle > 0 {
-		if err := s.nc.SetReadDeadline(time.Now().Add(s.idle)); err != nil {
+		if err := s.readUntil(time.Now().Add(s.idle)); err != nil {
 			return 0, err
 		}
+	}
+	if s.asker.request != nil {
+		return s.ask(p)
 	}
 	n, err := s.nc.Read(p)
 	if n > 0 {

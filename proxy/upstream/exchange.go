@@ -26,6 +26,7 @@ type exchange struct {
 	unwatch func() bool // stops watching ctx; false when its end already closed the connection
 	sendErr error       // the request was cut, but an answer to what was sent may exist
 	upgrade bool        // a 101 is welcome
+	unread  int         // the length of the head, where that is left to the caller
 }
 
 // exchange sends the request and reads the response head into h. On error the
@@ -60,6 +61,11 @@ func (x *exchange) attempt(wire []byte, h *fasthttp.ResponseHeader) error {
 	if err == nil {
 		err = x.receive(h)
 	}
+	if err == errNotSent {
+		if err = x.sent(x.cn.src.asker.wrote, x.cn.src.asker.err); err == nil {
+			err = x.receive(h)
+		}
+	}
 	if err == nil && x.up != nil {
 		x.up.answered()
 	}
@@ -79,7 +85,18 @@ func (x *exchange) headerTimeout() time.Duration {
 // send writes a small request whole, under the deadline that also bounds the wait
 // for its answer. Of a large one it writes the head and starts the upload.
 func (x *exchange) send(wire []byte) error {
-	nc := x.cn.nc
+	nc, src := x.cn.nc, &x.cn.src
+	if !x.r.large() && src.look {
+		src.asker.request = wire // the first read sends it
+		return src.arm(x.r.now(), x.headerTimeout())
+	}
+	src.disarmed()
+	if src.look {
+		src.look = false
+		if src.found = x.cn.probe.look(x.cn); src.found != quiet {
+			return errUnfit
+		}
+	}
 	if !x.r.large() {
 		if err := nc.SetDeadline(time.Now().Add(x.headerTimeout())); err != nil {
 			return err
@@ -110,7 +127,7 @@ func (x *exchange) sent(n int, err error) error {
 		return err
 	}
 	x.sendErr = err
-	return x.cn.nc.SetReadDeadline(time.Now().Add(answerGrace))
+	return x.cn.src.readUntil(time.Now().Add(answerGrace))
 }
 
 // receive reads heads up to the final one.
@@ -121,6 +138,9 @@ func (x *exchange) receive(h *fasthttp.ResponseHeader) error {
 			return err
 		}
 		switch {
+		case x.hd.status >= 200 && h == nil:
+			x.unread = n
+			return nil
 		case x.hd.status >= 200, x.hd.status == 101 && x.upgrade:
 			return x.load(n, h)
 		case x.hd.status == 101:
@@ -133,10 +153,14 @@ func (x *exchange) receive(h *fasthttp.ResponseHeader) error {
 			_, _ = x.cn.br.Discard(n)
 			continue
 		}
-		if err := x.load(n, h); err != nil {
+		interimHead := h
+		if h == nil {
+			interimHead = new(fasthttp.ResponseHeader)
+		}
+		if err := x.load(n, interimHead); err != nil {
 			return err
 		}
-		x.r.Interim(x.hd.status, h)
+		x.r.Interim(x.hd.status, interimHead)
 	}
 }
 
@@ -168,14 +192,16 @@ func (x *exchange) readHead() (int, error) {
 	}
 }
 
+func (x *exchange) load(n int, h *fasthttp.ResponseHeader) error { return load(x.cn, &x.hd, n, h) }
+
 // load lets fasthttp read the n bytes that were checked, and takes out what
 // belongs to this connection and not to the message.
-func (x *exchange) load(n int, h *fasthttp.ResponseHeader) error {
-	br := x.cn.br
-	if x.hd.trailer || x.hd.unknown {
+func load(cn *conn, hd *head, n int, h *fasthttp.ResponseHeader) error {
+	br := cn.br
+	if hd.trailer || hd.unknown {
 		b, _ := br.Peek(n)
 		void := cutFields(b, func(name []byte) bool {
-			return syntax.FoldEqual(name, "trailer") || x.hd.unknown && syntax.FoldEqual(name, "transfer-encoding")
+			return syntax.FoldEqual(name, "trailer") || hd.unknown && syntax.FoldEqual(name, "transfer-encoding")
 		})
 		_, _ = br.Discard(void)
 		n -= void
@@ -189,7 +215,7 @@ func (x *exchange) load(n int, h *fasthttp.ResponseHeader) error {
 		return bad("a head of %d bytes was read as one of %d", n, got)
 	}
 	h.ResetConnectionClose()
-	if x.hd.http10 {
+	if hd.http10 {
 		h.SetProtocol([]byte("HTTP/1.1"))
 	}
 	return nil
@@ -199,6 +225,7 @@ func (x *exchange) load(n int, h *fasthttp.ResponseHeader) error {
 // the upload; then the upload is waited for, because it reads what the caller owns.
 func (x *exchange) failed(err error) error {
 	x.cn.close()
+	x.cn.src.asker.request = nil
 	if x.up != nil {
 		x.up.end(false)
 	}
@@ -206,6 +233,9 @@ func (x *exchange) failed(err error) error {
 		x.unwatch()
 	}
 	c, ctx := x.c, x.ctx
+	if err == errUnfit {
+		return err
+	}
 	if x.up != nil && x.up.bodyFailed {
 		return c.fail(ctx, ErrRequestBody, "the request was cut short", x.up.err)
 	}
@@ -237,7 +267,7 @@ func (x *exchange) body() *Body {
 	dec, lines := b.dec, b.lines[:0]
 	*b = Body{
 		c: x.c, ctx: x.ctx, cn: x.cn, nc: x.cn.nc, up: x.up, unwatch: x.unwatch,
-		reuse: x.hd.keepAlive() && x.sendErr == nil && !x.upgrade,
+		reuse: x.hd.keepAlive() && x.sendErr == nil && !x.upgrade, head: x.hd, unread: x.unread,
 	}
 	b.dec, b.lines = dec, lines
 	b.dec.reset()
@@ -252,7 +282,7 @@ func (x *exchange) body() *Body {
 	default:
 		b.framing, b.size, b.reuse = byClose, -1, false
 	}
-	if b.size == 0 {
+	if b.size == 0 && b.unread == 0 {
 		b.finish()
 	}
 	return b

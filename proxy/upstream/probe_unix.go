@@ -41,15 +41,21 @@ func (p *prober) receive(b []byte, flags int) (int, verdict) {
 	p.buf, p.flags = b, flags
 	err := p.raw.Control(p.ask)
 	p.buf = nil
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, gone
-	case p.errn == syscall.EAGAIN || p.errn == syscall.EWOULDBLOCK || p.errn == syscall.EINTR:
-		return 0, quiet
-	case p.errn == nil && p.n > 0:
-		return p.n, unsolicited
 	}
-	return 0, gone // an orderly end (0 bytes) or a reset
+	return max(p.n, 0), judge(p.n, p.errn)
+}
+
+// judge says what it means that n bytes could be had, or none.
+func judge(n int, err error) verdict {
+	switch {
+	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
+		return quiet
+	case err == nil && n > 0:
+		return unsolicited
+	}
+	return gone // an orderly end (0 bytes) or a reset
 }
 
 // look leaves what it sees in the socket.

@@ -36,6 +36,8 @@ type Request struct {
 	Replayable bool
 	// HeaderTimeout replaces Timeouts.ResponseHeader when it is not 0.
 	HeaderTimeout time.Duration
+	// Now, when set, is about the present time.
+	Now time.Time
 	// Interim, when set, is called for each 1xx response, inside Do and in its
 	// goroutine. The fields are in h, which the next response overwrites.
 	Interim func(status int, h *fasthttp.ResponseHeader)
@@ -47,6 +49,14 @@ type Request struct {
 func (r *Request) begin() {
 	_ = r.body.Close()
 	r.streaming = false
+}
+
+// now is the present time, as far as pooled connections and timeouts care.
+func (r *Request) now() time.Time {
+	if r.Now.IsZero() {
+		return time.Now()
+	}
+	return r.Now
 }
 
 func (r *Request) check() error {

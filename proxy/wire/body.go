@@ -209,7 +209,7 @@ func (b *Body) arm() error {
 	if c.limits.Body <= 0 {
 		return nil
 	}
-	return c.Conn.SetReadDeadline(time.Now().Add(c.limits.Body))
+	return c.SetReadDeadline(time.Now().Add(c.limits.Body))
 }
 
 // Stop makes a Read that waits return, and every later one fail. It may be called from
@@ -218,7 +218,7 @@ func (b *Body) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stopped = true
-	_ = b.c.Conn.SetReadDeadline(time.Unix(1, 0))
+	_ = b.c.SetReadDeadline(time.Unix(1, 0))
 }
 
 // finish reads what is left of the body, so that the connection can be used again. It

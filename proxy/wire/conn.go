@@ -41,6 +41,17 @@ type Conn struct {
 	taken bool // a request was handed out: its body comes first
 	raw   bool // the connection speaks another protocol now
 
+	// Of the requests that Direct answers; see direct.go.
+	Parked    Parked // what Direct leaves for who serves the request that it passed
+	state     atomic.Int32
+	served    uint64        // requests so far
+	idleSince time.Time     // the last answer of Direct
+	blind     bool          // the wait began without a look at the socket
+	readBy    atomic.Int64  // the deadlines that are set, as times since born; 0 for none
+	writeBy   time.Duration //
+	parts     [2][]byte
+	vec       net.Buffers
+
 	write    sync.Mutex // orders the final response and what is said before it
 	answered bool       // the final response has begun
 	linger   atomic.Bool
@@ -79,9 +90,11 @@ func (c *Conn) Raw() {
 // gets the time to read.
 func (c *Conn) CloseAfter() { c.linger.Store(true) }
 
-// Expired says that the connection is older than its limit.
+// Expired says that the connection has reached its limit of age or of requests, the one
+// being served included.
 func (c *Conn) Expired(now time.Time) bool {
-	return c.limits.MaxAge > 0 && now.Sub(c.born) > c.limits.MaxAge
+	return c.limits.MaxAge > 0 && now.Sub(c.born) > c.limits.MaxAge ||
+		c.limits.MaxRequests > 0 && c.served >= uint64(c.limits.MaxRequests)
 }
 
 // CloseWrite ends the sending direction.
@@ -126,19 +139,23 @@ func (c *Conn) next() error {
 	}
 	c.begin()
 	for {
-		if c.r < c.w {
-			end, refusal := c.head.feed(c.buf[:c.w], &c.msg, c.limits.MaxHeader)
-			if refusal != nil {
-				return c.refuse(refusal)
-			}
-			if end > 0 {
-				c.deliver(end)
-				return nil
-			}
+		switch c.advance() {
+		case turnOut:
+			return nil
+		case turnEnd:
+			return io.EOF
+		case turnPartial:
 			c.armHeader()
+		case turnEmpty:
+			if c.state.Load() == waiting {
+				c.rest(false)
+			}
 		}
-		if err := c.more(); err != nil {
+		if err := c.more(); err != nil && !c.look(err) {
 			return c.ended(err)
+		}
+		if len(c.out) > 0 {
+			return nil
 		}
 	}
 }
@@ -157,14 +174,18 @@ func (c *Conn) begin() {
 
 // deliver hands a checked head out.
 func (c *Conn) deliver(end int) {
-	last := end
-	if c.head.keep > 0 {
-		last = c.head.keep
-	}
-	c.out = c.buf[c.head.start:last]
+	c.out = c.buf[c.head.start:c.kept(end)]
 	c.r = end
 	c.taken = true
 	c.body.begin(&c.msg)
+}
+
+// kept is where the head ends that was read up to end, without the lines that were cut.
+func (c *Conn) kept(end int) int {
+	if c.head.keep > 0 {
+		return c.head.keep
+	}
+	return end
 }
 
 func (c *Conn) refuse(r *Refusal) error {
@@ -213,7 +234,7 @@ func (c *Conn) armHeader() {
 		return
 	}
 	c.head.armed = true
-	_ = c.Conn.SetReadDeadline(time.Now().Add(c.limits.Header))
+	_ = c.SetReadDeadline(time.Now().Add(c.limits.Header))
 }
 
 // more waits for bytes, with room for them.
@@ -291,10 +312,14 @@ func (c *Conn) Abort() {
 // read the answer first: closing with unread bytes would reset the connection and
 // could take the answer away (RFC 9112 §9.6).
 func (c *Conn) Close() error {
+	if c.state.CompareAndSwap(answering, closing) {
+		return nil // an answer of Direct is under way: the connection ends with it
+	}
 	if c.closed.Swap(true) {
 		return nil
 	}
 	c.ln.remove(c)
+	c.drop()
 	if c.linger.Load() {
 		c.lingerOn()
 	}

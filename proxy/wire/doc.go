@@ -23,6 +23,11 @@ type Limits struct {
 	MaxHeader int
 	// MaxConnections bounds the open connections of a Listener.
 	MaxConnections int
+	// MaxRequests bounds the requests of a connection; 0 is no bound. See Conn.Expired.
+	MaxRequests int
+	// Idle bounds the wait for the next request, and Write that for the client to take
+	// an answer, of Direct; the server that reads from the Conn has bounds of its own.
+	Idle, Write time.Duration
 	// MaxAge ends the use of a connection for further requests; 0 is no bound.
 	MaxAge time.Duration
 }

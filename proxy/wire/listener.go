@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -14,11 +15,13 @@ type Listener struct {
 	limits Limits
 	full   func() // a connection was turned away
 	pool   sync.Pool
+	direct Direct // nil: none
 
-	mu     sync.Mutex
-	conns  map[*Conn]struct{}
-	closed bool
-	done   chan struct{}
+	draining atomic.Bool
+	mu       sync.Mutex
+	conns    map[*Conn]struct{}
+	closed   bool
+	done     chan struct{}
 }
 
 // Listen wraps a listener. full, when set, is called for each connection beyond

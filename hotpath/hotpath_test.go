@@ -1,0 +1,156 @@
+//go:build linux && !race
+
+package hotpath
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pillion-proxy/pillion/internal/programtest"
+	"github.com/pillion-proxy/pillion/internal/redistest"
+)
+
+var (
+	update   = flag.Bool("update", false, "write what was counted as the new baseline")
+	requests = flag.Int("requests", 20_000, "how many requests of each scenario are counted")
+)
+
+const config = `
+rules:
+  - { name: hit, match: { path: /hit }, session: none, cache: { ttl: 1h } }
+  - { name: session, match: { path: /session }, session: required, cache: { ttl: 1h } }
+  - { name: pass, match: { path: /pass }, session: none, cache: off }
+`
+
+// warmUp is how many requests come before those that are counted: connections are open
+// then, pools are filled, and what is stored is in memory.
+const warmUp = 2000
+
+// scenarios are requests by the name of what they measure, and of their path.
+func scenarios() []string { return []string{"hit", "session", "pass"} }
+
+const fields = "Host: app.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0\r\n" +
+	"Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nCookie: theme=dark; session_id=s1\r\n\r\n"
+
+func TestHotpath(t *testing.T) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", 1024))
+	}))
+	defer app.Close()
+	redis := redistest.Start(t)
+	client := redistest.Client(t, redis)
+	set := client.B().Set().Key("session:s1").Value(`{"user_id":7}`).ExSeconds(3600).Build()
+	if err := client.Do(context.Background(), set).Error(); err != nil {
+		t.Fatal(err)
+	}
+	p := programtest.Start(t, programtest.Build(t), programtest.Options{
+		Config: config, Redis: "redis://" + redis.Addr, Upstream: app.URL, Env: []string{"GOMAXPROCS=1"},
+	})
+	known := readBaseline(t)
+	for _, name := range scenarios() {
+		t.Run(name, func(t *testing.T) { known.compare(t, name, count(t, p, name)) })
+	}
+	if *update {
+		known.write(t)
+	}
+}
+
+// count gives what one request costs, by unit.
+func count(t *testing.T, p *programtest.Process, name string) costs {
+	c := dial(t, p.Addr)
+	request := []byte("GET /" + name + " HTTP/1.1\r\n" + fields)
+	for range warmUp {
+		c.ask(request)
+	}
+	idle := allocations(t, p) // a reading costs some itself
+	idle = allocations(t, p) - idle
+	out := make(costs)
+	before := allocations(t, p)
+	for range *requests {
+		c.ask(request)
+	}
+	perRequest := float64(allocations(t, p)-before-idle) / float64(*requests)
+	out["allocations"] = max(0, perRequest)
+	for unit, events := range map[string][]string{"calls": ioCalls(), "instructions": {"instructions:u"}} {
+		n, err := perf(p.PID(), events, func() {
+			for range *requests {
+				c.ask(request)
+			}
+		})
+		if err != nil {
+			t.Logf("skipped: %s cannot be counted here: %v", unit, err)
+			continue
+		}
+		out[unit] = float64(n) / float64(*requests)
+	}
+	return out
+}
+
+// ioCalls are the system calls with which bytes come and go.
+func ioCalls() (events []string) {
+	for _, call := range []string{"read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg"} {
+		events = append(events, "syscalls:sys_enter_"+call)
+	}
+	return events
+}
+
+// allocations reads how many the process has made since its start.
+func allocations(t *testing.T, p *programtest.Process) int64 {
+	t.Helper()
+	resp, err := http.Get("http://" + p.Admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), "go_memstats_mallocs_total "); ok {
+			var n float64
+			if _, err := fmt.Sscan(text, &n); err != nil {
+				t.Fatal(err)
+			}
+			return int64(n)
+		}
+	}
+	t.Fatal("no go_memstats_mallocs_total in /metrics")
+	return 0
+}
+
+// client asks on one connection, one request after the other.
+type client struct {
+	t  *testing.T
+	nc net.Conn
+	r  *bufio.Reader
+}
+
+func dial(t *testing.T, addr string) *client {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(5 * time.Minute))
+	return &client{t, nc, bufio.NewReader(nc)}
+}
+
+func (c *client) ask(request []byte) {
+	if _, err := c.nc.Write(request); err != nil {
+		c.t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); n != 1024 || err != nil || resp.StatusCode != http.StatusOK {
+		c.t.Fatalf("status %d, %d bytes: %v", resp.StatusCode, n, err)
+	}
+}

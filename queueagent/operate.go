@@ -1,0 +1,202 @@
+package queueagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/pillion-proxy/pillion/queueagent/tasks"
+)
+
+// The errors of Resolve, beside *UnknownQueueError.
+var (
+	ErrNoLease = errors.New("the lease has ended, or is somebody else's: nothing was changed")
+	ErrNoTask  = errors.New("there is no such task in hand: it was delivered, or has not been claimed yet")
+)
+
+// QueueInfo is what there is to know about a queue.
+type QueueInfo struct {
+	Stats QueueStats
+	// Depth is nil while Redis does not tell.
+	Depth *Depth
+	// Source is the key that is drained; Webhook the URL, without what may be secret in it.
+	Source, Webhook string
+	Concurrency     int
+	FIFO            bool
+	Rate            Rate
+	Retry           Retry
+}
+
+// Queues tells of every queue, in the order of the configuration. With an error, which is
+// that Redis does not answer, what this process knows itself is there all the same.
+func (a *Agent) Queues(ctx context.Context) ([]QueueInfo, error) {
+	out := make([]QueueInfo, len(a.queues))
+	for i, q := range a.queues {
+		out[i] = QueueInfo{
+			Stats: q.snapshot(), Source: q.store.Keys.Source, Webhook: publicURL(q.cfg.Webhook.URL),
+			Concurrency: q.cfg.Concurrency, FIFO: q.cfg.FIFO, Rate: q.cfg.Rate, Retry: q.cfg.Retry,
+		}
+	}
+	depths, err := a.Depths(ctx)
+	for i := range depths {
+		out[i].Depth = &depths[i]
+	}
+	return out, err
+}
+
+// publicURL leaves out of a URL what may be secret: user, password and query.
+func publicURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	public := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if s, err := url.PathUnescape(public.String()); err == nil {
+		return s // {type} as it was written
+	}
+	return public.String()
+}
+
+func (a *Agent) queue(name string) (*queue, error) {
+	if q := a.find(name); q != nil {
+		return q, nil
+	}
+	return nil, &UnknownQueueError{name}
+}
+
+// Pause stops every agent from claiming tasks of a queue, until Resume, over restarts too.
+// Deliveries under way go on.
+func (a *Agent) Pause(ctx context.Context, name string) error {
+	q, err := a.queue(name)
+	if err != nil {
+		return err
+	}
+	return q.store.Pause(ctx)
+}
+
+// Resume ends a pause. Agents notice within about a second.
+func (a *Agent) Resume(ctx context.Context, name string) error {
+	q, err := a.queue(name)
+	if err != nil {
+		return err
+	}
+	return q.store.Resume(ctx)
+}
+
+// Resolve ends or extends the lease of a task. With a token, which is the application's,
+// the lease must be that of the token, else ErrNoLease. Without one it is the operator's
+// word: whoever has the lease loses it. ErrNoTask says that there is nothing to end.
+func (a *Agent) Resolve(ctx context.Context, name string, r tasks.Resolution) error {
+	q, err := a.queue(name)
+	if err != nil {
+		return err
+	}
+	if r.Token == "" {
+		return q.overrule(ctx, r)
+	}
+	done, next, err := q.store.Resolve(ctx, r)
+	switch {
+	case err != nil:
+		return err
+	case !done:
+		return ErrNoLease
+	}
+	q.alarm.set(next)
+	return nil
+}
+
+// overrule is Resolve without a token.
+func (q *queue) overrule(ctx context.Context, r tasks.Resolution) error {
+	token, err := q.store.Holder(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if r.Action == tasks.ActAck {
+		// By id: also a task that waits for a retry is done with. The lease may be
+		// another by now; then it is left without a record, and goes when it ends.
+		n, err := q.store.Ack(ctx, []string{r.ID + "|" + token})
+		if err == nil && n == 0 {
+			err = ErrNoTask
+		}
+		return err
+	}
+	if token == "" {
+		return fmt.Errorf("%w; a task that waits for a retry can only be acknowledged", ErrNoTask)
+	}
+	r.Token = token
+	done, next, err := q.store.Resolve(ctx, r)
+	if err == nil && !done {
+		err = ErrNoLease
+	}
+	q.alarm.set(next)
+	return err
+}
+
+// DeadLetters gives a page of a queue's dead letters.
+func (a *Agent) DeadLetters(ctx context.Context, name string, query tasks.DeadQuery) (tasks.DeadPage, error) {
+	q, err := a.queue(name)
+	if err != nil {
+		return tasks.DeadPage{}, err
+	}
+	return q.store.DeadLetters(ctx, query)
+}
+
+// DeadLetter gives one dead letter whole; false: there is none of that name.
+func (a *Agent) DeadLetter(ctx context.Context, name string, entry tasks.EntryID) (d tasks.DeadLetter, found bool, err error) {
+	q, err := a.queue(name)
+	if err != nil {
+		return d, false, err
+	}
+	return q.store.DeadLetter(ctx, entry)
+}
+
+// EachDead calls visit with every dead letter that is chosen, oldest first and whole.
+func (a *Agent) EachDead(ctx context.Context, name string, f tasks.DeadFilter, visit func(*tasks.DeadLetter) error) error {
+	q, err := a.queue(name)
+	if err != nil {
+		return err
+	}
+	return q.store.EachDead(ctx, f, visit)
+}
+
+// Replay makes tasks of dead letters: of those that are named, or, if none is, of all that
+// the filter chooses.
+func (a *Agent) Replay(ctx context.Context, name string, entries []tasks.EntryID, f tasks.DeadFilter) (tasks.Swept, error) {
+	q, err := a.queue(name)
+	if err != nil {
+		return tasks.Swept{}, err
+	}
+	var got tasks.Swept
+	if len(entries) > 0 {
+		got.Changed, err = q.store.ReplayEntries(ctx, entries)
+		got.Done = err == nil
+	} else {
+		got, err = q.store.ReplayDead(ctx, f)
+	}
+	if got.Changed > 0 {
+		q.alarm.set(time.Now()) // other agents look when their reapers see a retry
+		q.log.Info().Int("tasks", got.Changed).Msg("dead letters were replayed")
+	}
+	return got, err
+}
+
+// DeleteDead removes dead letters for good, chosen as for Replay.
+func (a *Agent) DeleteDead(ctx context.Context, name string, entries []tasks.EntryID, f tasks.DeadFilter) (tasks.Swept, error) {
+	q, err := a.queue(name)
+	if err != nil {
+		return tasks.Swept{}, err
+	}
+	var got tasks.Swept
+	if len(entries) > 0 {
+		got.Changed, err = q.store.DeleteEntries(ctx, entries)
+		got.Done = err == nil
+	} else {
+		got, err = q.store.DeleteDead(ctx, f)
+	}
+	if got.Changed > 0 {
+		q.log.Warn().Int("tasks", got.Changed).Msg("dead letters were deleted")
+	}
+	return got, err
+}

@@ -1,9 +1,0 @@
-//go:build !unix
-
-package queueagent
-
-import "net"
-
-// readable cannot be known here; a connection that the server has closed then shows
-// as one that gives no answer, which post handles.
-func readable(net.Conn) bool { return false }

@@ -1,0 +1,322 @@
+-- Removes delivered tasks, as ack.lua does, and leases others: due retries first, then
+-- fresh tasks from the source.
+--
+-- KEYS[1] source: a list, a sorted set with due times as scores, or a stream
+-- KEYS[2] records: hash, id -> envelope
+-- KEYS[3] leases: sorted set, "<id>|<token>" -> expiry in ms
+-- KEYS[4] retry: sorted set, id -> due in ms
+-- KEYS[5] this process's last claim: string "<seq> <id> <id> ...", expiring
+-- KEYS[6] control: hash with "paused", "tat" (rate limit: the theoretical arrival time of
+--         the next task, in us) and "taken" (tasks taken from the source so far)
+-- ARGV[1] "left" or "right" (the end of a list), "delay" or "stream"
+-- ARGV[2] prefix of the ids of fresh tasks, unique to this claim; see take_fresh
+-- ARGV[3] lease token
+-- ARGV[4] most tasks to take, at most 1000
+-- ARGV[5] lease in ms
+-- ARGV[6] sequence number of this claim
+-- ARGV[7] Redis time in ms after which this call must do nothing
+-- ARGV[8] lifetime of KEYS[5] in ms, longer than a call may be under way
+-- ARGV[9] "1": strictly in order, one task at a time over all agents
+-- ARGV[10] rate limit: us from task to task over all agents; "0": none
+-- ARGV[11] rate limit: tasks that may come at once after a pause
+-- ARGV[12] units of a delay score in a second: "1" or "1000"
+-- ARGV[13] consumer group  ARGV[14] field of the payload, or ""  ARGV[15] "1": XDEL what
+--         was taken (a stream)
+-- ARGV[16..] lease members of delivered tasks, at most 1000
+--
+-- Returns {now in ms, ms until there may be a task or -1, delivered tasks that were still there,
+-- status, last entry id that the group was given or "", id, envelope, id, envelope, ...}. Status is "", "late", the error of the source
+-- (say, WRONGTYPE), or why there may be tasks that must not be taken yet: "paused", "limited"
+-- (the rate) or "busy" (the task before is not done).
+--
+-- The same sequence number again returns what is left of the same batch: a lost reply
+-- costs nothing. A copy of an older claim that was stuck in a socket does nothing: it
+-- would lease tasks to nobody, under ids that are in use.
+--
+-- No command that needs memory comes before one that frees it, so a Redis that is at
+-- its maxmemory can still be drained.
+
+local t = redis.call('TIME')
+local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+local source, records, leases, retry, last_claim, control = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local kind, token, n, seq = ARGV[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[6])
+local expiry = now + tonumber(ARGV[5])
+-- A reply holds about this many bytes of payload at most, and always one task.
+local BUDGET = 4 * 1024 * 1024
+-- How long a FIFO queue waits for the task that another agent has, and a paused one
+-- before it looks again, in ms.
+local FIFO_POLL, PAUSE_POLL = 250, 1000
+
+-- First, since it is right in any case, and it frees memory and the turn of a FIFO queue.
+local acked = 0
+if #ARGV > 15 then
+  acked = ack(records, leases, retry, {unpack(ARGV, 16)})
+end
+
+if now > tonumber(ARGV[7]) then
+  return {now, -1, acked, 'late', ''}
+end
+
+local last = redis.call('GET', last_claim)
+if last then
+  local last_seq, last_ids = string.match(last, '^(%d+)(.*)$')
+  if tonumber(last_seq) > seq then
+    return {now, -1, acked, 'late', ''}
+  end
+  if tonumber(last_seq) == seq then
+    local out = {now, -1, acked, '', ''}
+    redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
+    for id in string.gmatch(last_ids, '%S+') do
+      local member = id .. '|' .. token
+      local envelope = redis.call('HGET', records, id)
+      if envelope and redis.call('ZSCORE', leases, member) then
+        redis.call('ZADD', leases, expiry, member)
+        out[#out + 1] = id
+        out[#out + 1] = envelope
+      end
+    end
+    return out
+  end
+end
+
+local settings = redis.call('HMGET', control, 'paused', 'tat')
+if settings[1] then
+  return {now, PAUSE_POLL, acked, 'paused', ''}
+end
+
+-- The rate limit is a leaky bucket as a meter (GCRA), shared by all agents.
+local interval, tat, now_us = tonumber(ARGV[10]), 0, tonumber(t[1]) * 1e6 + tonumber(t[2])
+local limited = false
+if interval > 0 then
+  tat = math.max(tonumber(settings[2] or '0'), now_us)
+  local room = now_us + tonumber(ARGV[11]) * interval - tat
+  if room < interval then
+    return {now, math.ceil((interval - room) / 1000), acked, 'limited', ''}
+  end
+  room = math.floor(room / interval)
+  limited = room < n
+  n = math.min(n, room)
+end
+
+local retries_only = false
+if ARGV[9] == '1' then
+  n = 1
+  if #redis.call('ZRANGE', leases, 0, 0) > 0 then
+    return {now, FIFO_POLL, acked, 'busy', ''}
+  end
+  local wait = until_head(retry, now)
+  if wait > 0 then
+    return {now, wait, acked, 'busy', ''}
+  end
+  retries_only = wait == 0
+end
+
+local status, ids, out, leased, fresh, bytes, taken = '', {}, {}, {}, {}, 0, 0
+
+local function take(id, envelope)
+  ids[#ids + 1] = id
+  out[#out + 1] = id
+  out[#out + 1] = envelope
+  leased[#leased + 1] = expiry
+  leased[#leased + 1] = id .. '|' .. token
+  bytes = bytes + #envelope
+end
+
+-- The time is in the id for a claim that is repeated after KEYS[5] has expired, by an
+-- agent that was cut off for so long: it takes new tasks then, and under the old ids it
+-- would write them over the old ones, which others may have now. The number has zeros in
+-- front, so that tasks of one batch stay in order in the retry set too.
+local function take_fresh(payload, since)
+  taken = taken + 1
+  local id = string.format('%s-%.0f-%04d', ARGV[2], now, taken)
+  local envelope = 'f 0 0 ' .. since .. '\n' .. payload
+  fresh[#fresh + 1] = id
+  fresh[#fresh + 1] = envelope
+  take(id, envelope)
+end
+
+-- How many tasks to ask for next: one first, then what the budget has room for when the
+-- others are as large.
+local function chunk()
+  local want = n - #ids
+  if #ids == 0 then
+    return math.min(want, 1)
+  end
+  return math.min(want, math.floor((BUDGET - bytes) * #ids / math.max(bytes, 1)))
+end
+
+local function from_retry(want)
+  local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, want)
+  if #due == 0 then
+    return 0
+  end
+  redis.call('ZREM', retry, unpack(due))
+  local envelopes = redis.call('HMGET', records, unpack(due))
+  for i = 1, #due do
+    if envelopes[i] then -- else it was acknowledged late, by an earlier owner
+      take(due[i], envelopes[i])
+    end
+  end
+  return #due
+end
+
+-- Errors of the source must not end the script: retries may have been moved.
+local from = {}
+
+local function from_list(pop, want)
+  local payloads = redis.pcall(pop, source, want) or {}
+  if payloads.err then
+    status = payloads.err
+    return 0
+  end
+  for i = 1, #payloads do
+    take_fresh(payloads[i], now)
+  end
+  return #payloads
+end
+from.left = function(want) return from_list('LPOP', want) end
+from.right = function(want) return from_list('RPOP', want) end
+
+from.delay = function(want)
+  local units = tonumber(ARGV[12])
+  local bound = t[1] .. '.' .. string.format('%06d', tonumber(t[2]))
+  if units == 1000 then
+    bound = string.format('%.3f', now_us / 1000)
+  end
+  local due = redis.pcall('ZRANGEBYSCORE', source, '-inf', bound, 'WITHSCORES', 'LIMIT', 0, want)
+  if due.err then
+    status = due.err
+    return 0
+  end
+  local members = {}
+  for i = 1, #due, 2 do
+    members[#members + 1] = due[i]
+  end
+  if #members > 0 then
+    redis.call('ZREM', source, unpack(members))
+  end
+  for i = 1, #due, 2 do
+    local score = tonumber(due[i + 1])
+    take_fresh(due[i], since_of(score and score * 1000 / units, now))
+  end
+  return #members
+end
+
+local last_id = ''
+
+from.stream = function(want)
+  local group = ARGV[13]
+  local got
+  for try = 1, 2 do
+    got = redis.pcall('XREADGROUP', 'GROUP', group, 'pillion', 'COUNT', want, 'STREAMS', source, '>')
+    if not got or not got.err then
+      break
+    end
+    if try == 2 or not string.find(got.err, 'NOGROUP', 1, true) then
+      status = got.err
+      return 0
+    end
+    if redis.call('EXISTS', source) == 0 then
+      return 0 -- the group is made when there is a stream
+    end
+    -- From the start, not from its end: what was added before is a task too.
+    local made = redis.pcall('XGROUP', 'CREATE', source, group, '0')
+    if made.err then
+      status = made.err
+      return 0
+    end
+  end
+  local entries = got and got[1] and got[1][2] or {}
+  local entry_ids = {}
+  for i = 1, #entries do
+    entry_ids[i] = entries[i][1]
+    take_fresh(payload_of(entries[i][2] or {}, ARGV[14]), since_of(entry_ms(entries[i][1]), now))
+    last_id = entries[i][1]
+  end
+  if #entry_ids > 0 then
+    settle_entries(source, group, entry_ids, ARGV[15] == '1')
+  end
+  return #entries
+end
+
+-- Takes chunks until there is nothing more, or no room; true: no room.
+local function fill(take_some)
+  while #ids < n do
+    local want = chunk()
+    if want < 1 then
+      return true
+    end
+    if take_some(want) < want then
+      return false
+    end
+  end
+  return false
+end
+
+local full = fill(from_retry)
+if not full and not retries_only then
+  full = fill(from[kind])
+end
+if #fresh > 0 then
+  redis.call('HSET', records, unpack(fresh))
+end
+if #leased > 0 then
+  redis.call('ZADD', leases, unpack(leased))
+end
+if interval > 0 and #ids > 0 then
+  redis.pcall('HSET', control, 'tat', string.format('%.0f', tat + #ids * interval))
+end
+if taken > 0 then
+  redis.pcall('HINCRBY', control, 'taken', taken)
+end
+-- Fails only when Redis is full and nothing was taken; then nothing is lost by it.
+redis.pcall('SET', last_claim, seq .. ' ' .. table.concat(ids, ' '), 'PX', ARGV[8])
+
+-- The entry that the group has been given last: from there a reader can wait.
+local function last_delivered()
+  local groups = redis.pcall('XINFO', 'GROUPS', source)
+  if groups.err then
+    return ''
+  end
+  for _, group in ipairs(groups) do
+    local name, id
+    for i = 1, #group, 2 do
+      if group[i] == 'name' then name = group[i + 1] end
+      if group[i] == 'last-delivered-id' then id = group[i + 1] end
+    end
+    if name == ARGV[13] then
+      return id or ''
+    end
+  end
+  return ''
+end
+
+local wait = -1
+if full then
+  wait = 0
+elseif limited and #ids == n then
+  wait, status = math.ceil(interval / 1000), status == '' and 'limited' or status
+elseif #ids < n and status == '' then
+  wait = until_head(retry, now)
+  if kind == 'delay' then
+    local head = redis.call('ZRANGE', source, 0, 0, 'WITHSCORES')
+    local at = head[2] and tonumber(head[2])
+    if at then
+      at = at * 1000 / tonumber(ARGV[12])
+      if at < 1e15 then -- not inf; later than this is a matter for another year
+        at = math.max(0, math.ceil(at - now_us / 1000))
+        if wait < 0 or at < wait then
+          wait = at
+        end
+      end
+    end
+  end
+  if kind == 'stream' and last_id == '' then
+    last_id = last_delivered()
+  end
+end
+local reply = {now, wait, acked, status, last_id}
+for i = 1, #out do
+  reply[#reply + 1] = out[i]
+end
+return reply

@@ -1,0 +1,83 @@
+-- Put before the other scripts.
+--
+-- A lease member is "<id>|<token>"; the token names the agent, its process and the
+-- claim, so a member that is still there is proof that the lease is the caller's own.
+-- When the application has taken a task over, to acknowledge it later, the token
+-- begins with "pending:".
+--
+-- An envelope is "<reason> <attempts> <abandons> <since, ms>\n<payload>". reason is
+-- f (first), r (retry after a failed attempt), c (after a crash) or p (replayed from the dead
+-- letters). since is when the task could first have been delivered: when it was due or
+-- added, where its source tells, else when it was first claimed.
+
+local PENDING = 'pending:'
+
+local function id_of(member)
+  return string.sub(member, 1, string.find(member, '|', 1, true) - 1)
+end
+
+local function pending_member(member)
+  local at = string.find(member, '|', 1, true)
+  return string.sub(member, 1, at) .. PENDING .. string.sub(member, at + 1)
+end
+
+local function is_pending(member)
+  local at = string.find(member, '|', 1, true)
+  return string.sub(member, at + 1, at + #PENDING) == PENDING
+end
+
+local function parse(envelope)
+  local reason, attempts, abandons, since, at = string.match(envelope, '^(%a) (%d+) (%d+) (%d+)\n()')
+  return {
+    reason = reason, attempts = tonumber(attempts), abandons = tonumber(abandons),
+    since = since, payload = string.sub(envelope, at),
+  }
+end
+
+local function pack(e)
+  return e.reason .. ' ' .. e.attempts .. ' ' .. e.abandons .. ' ' .. e.since .. '\n' .. e.payload
+end
+
+local function redis_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+-- A time in ms that a source tells, as the since of an envelope: what is not a time of
+-- this age, or is yet to come, is taken for now.
+local function since_of(ms, now)
+  if ms and ms >= 1e11 and ms <= now then
+    return string.format('%.0f', ms)
+  end
+  return string.format('%.0f', now)
+end
+
+-- Milliseconds until the lowest score of a sorted set of times in ms; -1: it is empty.
+local function until_head(key, now)
+  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if not head[2] then
+    return -1
+  end
+  return math.max(0, math.ceil(tonumber(head[2]) - now))
+end
+
+-- Removes delivered tasks, by lease member, and gives how many were still there.
+local function ack(records, leases, retry, members)
+  local ids = {}
+  for i = 1, #members do
+    ids[i] = id_of(members[i])
+  end
+  local released = redis.call('ZREM', leases, unpack(members))
+  local removed = redis.call('HDEL', records, unpack(ids))
+  if released < #ids then -- some lease had run out: its task may wait in retry
+    redis.call('ZREM', retry, unpack(ids))
+  end
+  return removed
+end
+
+-- Moves a task to the dead letters. The stream is never trimmed here.
+local function bury(records, dead, id, e, reason, detail)
+  redis.call('XADD', dead, '*', 'id', id, 'reason', reason, 'detail', detail,
+    'attempts', e.attempts, 'abandons', e.abandons, 'since', e.since, 'payload', e.payload)
+  redis.call('HDEL', records, id)
+end

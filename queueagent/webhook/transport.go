@@ -1,0 +1,182 @@
+package webhook
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	dialTimeout = 5 * time.Second
+	// maxAnswer bounds how much of an answer's body is read.
+	maxAnswer  = 64 << 10
+	bufferSize = 8 << 10
+)
+
+// transport is one connection to the webhook, used by one worker. It neither follows
+// redirects nor sends a request twice, with one exception that post names. Not
+// fasthttp's client: the end of a lease must be able to cut a POST short, and a
+// connection with unexpected bytes must not be used.
+type transport struct {
+	target *target
+	dialer net.Dialer
+	conn   net.Conn // nil when there is none
+	raw    net.Conn // conn without TLS
+	idle   idleCheck
+	br     *bufio.Reader
+}
+
+// message is a request: its head, and what of its body is not in there.
+type message struct{ head, body []byte }
+
+func newTransport(t *target) *transport {
+	return &transport{
+		target: t, dialer: net.Dialer{Timeout: dialTimeout}, br: bufio.NewReaderSize(nil, bufferSize),
+	}
+}
+
+// dialError is a failure to connect: the request has not been sent.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+// noAnswerError: the connection ended before the first byte of an answer.
+type noAnswerError struct{ error }
+
+func (e noAnswerError) Unwrap() error { return e.error }
+
+// post sends the request and reads the answer. It ends by the lease's deadline.
+//
+// A server may close a kept connection just as it is used again. When nothing of an
+// answer came back on such a connection, the request is sent once more on a new one.
+// If the application cannot be reached then, that is not a refused connection: the
+// request may have been what ended it, so it counts as an attempt.
+func (t *transport) post(ctx context.Context, lease Lease, until time.Time, m message, resp *fasthttp.Response) error {
+	reused := t.usable()
+	if !reused {
+		if err := t.dial(ctx, until); err != nil {
+			return err
+		}
+	}
+	err := t.roundTrip(lease, m, resp)
+	if err == nil || !reused || !isSilent(err) {
+		return err
+	}
+	if t.dial(ctx, until) != nil {
+		return err
+	}
+	return t.roundTrip(lease, m, resp)
+}
+
+// isSilent says whether a connection ended without a byte of an answer.
+func isSilent(err error) bool {
+	var silent noAnswerError
+	return errors.As(err, &silent) && !isTimeout(err)
+}
+
+// usable says whether the kept connection can carry a request. A byte, or an end,
+// that waits there belongs to no request.
+func (t *transport) usable() bool {
+	if t.conn == nil {
+		return false
+	}
+	if t.br.Buffered() > 0 || t.idle.readable() {
+		t.close()
+		return false
+	}
+	return true
+}
+
+func (t *transport) dial(ctx context.Context, until time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	raw, err := t.dialer.DialContext(ctx, "tcp", t.target.addr)
+	if err != nil {
+		return dialFailed(ctx, err)
+	}
+	t.raw, t.conn = raw, raw
+	if t.target.tls != nil {
+		hctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		tc := tls.Client(raw, t.target.tls)
+		if err := tc.HandshakeContext(hctx); err != nil {
+			_ = raw.Close()
+			t.conn, t.raw = nil, nil
+			return dialFailed(ctx, err)
+		}
+		t.conn = tc
+	}
+	t.idle.watch(raw)
+	t.br.Reset(t.conn)
+	return nil
+}
+
+// dialFailed tells a failed dial from one that the caller has ended.
+func dialFailed(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Canceled
+	}
+	return dialError{err}
+}
+
+func (t *transport) roundTrip(lease Lease, m message, resp *fasthttp.Response) error {
+	if err := lease.Attach(t.conn); err != nil {
+		t.close()
+		return stoppedError{err}
+	}
+	err := t.exchange(m, resp)
+	if cut := lease.Detach(); cut != nil && err != nil {
+		err = stoppedError{cut}
+	}
+	if err != nil || resp.ConnectionClose() || resp.StatusCode() == fasthttp.StatusSwitchingProtocols {
+		t.close()
+	}
+	if errors.Is(err, fasthttp.ErrBodyTooLarge) {
+		return nil // the status is known, and the rest is not needed
+	}
+	return err
+}
+
+func (t *transport) exchange(m message, resp *fasthttp.Response) error {
+	err := t.write(m)
+	// A server may answer, say with 413, without reading everything: look for its
+	// answer even when writing failed.
+	if _, perr := t.br.Peek(1); perr != nil {
+		if err == nil {
+			err = perr
+		}
+		return noAnswerError{err}
+	}
+	rerr := resp.ReadLimitBody(t.br, maxAnswer)
+	if err != nil {
+		resp.SetConnectionClose() // half a request went out on it
+	}
+	return rerr
+}
+
+func (t *transport) write(m message) error {
+	if len(m.body) == 0 {
+		_, err := t.conn.Write(m.head)
+		return err
+	}
+	_, err := (&net.Buffers{m.head, m.body}).WriteTo(t.conn)
+	return err
+}
+
+func (t *transport) close() {
+	if t.conn == nil {
+		return
+	}
+	_ = t.raw.Close() // no close_notify: it could block
+	t.conn, t.raw = nil, nil
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
