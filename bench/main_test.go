@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,6 +115,60 @@ func TestIdleServer(t *testing.T) {
 	positive(t, set, "idle", "binary")
 }
 
+func TestReport(t *testing.T) {
+	set := result.NewSet()
+	set.Add(result.Key{Scenario: "idle", Peer: "pillion", Metric: "binary", Unit: "MB"}, 17)
+	set.Noise("idle", "pillion", 1)
+	file := filepath.Join(t.TempDir(), "r.json")
+	if err := set.Save(file); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		err  string
+	}{
+		{[]string{"report", file, "--write=false"}, ""},
+		{[]string{"report", file}, "docs/benchmarks.md is left as it was"},
+	} {
+		root := root()
+		var printed bytes.Buffer
+		root.SetOut(&printed)
+		root.SetArgs(c.args)
+		err := root.ExecuteContext(t.Context())
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%v: %v, want %q", c.args, err, c.err)
+		}
+		if !strings.Contains(printed.String(), "PASS   size of the program, MB: 17.0, wanted <= 25") {
+			t.Errorf("%v printed %q", c.args, &printed)
+		}
+	}
+}
+
+func TestTarget(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-A") != "b: c" {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	}))
+	defer srv.Close()
+	page := filepath.Join(t.TempDir(), "report.html")
+	root := root()
+	var printed, progress bytes.Buffer
+	root.SetOut(&printed)
+	root.SetErr(&progress)
+	root.SetArgs([]string{"target", srv.URL, "--rate", "200", "--duration", "100ms", "-H", "X-A: b: c", "--report", page})
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(strings.Fields(printed.String()), " "); !strings.Contains(text, "status 200 20") {
+		t.Errorf("printed %s", text)
+	}
+	html, err := os.ReadFile(page)
+	if err != nil || !bytes.Contains(html, []byte("</html>")) {
+		t.Errorf("the report: %v", err)
+	}
+}
+
 func TestBadArguments(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--rounds":        {"queue-drain", "--rounds", "0"},
@@ -121,6 +177,9 @@ func TestBadArguments(t *testing.T) {
 		"unknown command": {"queue"},
 		"--scenario":      {"http", "--pin=false", "--scenario", "hit-2k", "--pillion", "x"},
 		"--for":           {"http", "--pin=false", "--for", "0s"},
+		"write it as":     {"target", "http://127.0.0.1:1/", "-H", "X-A"},
+		"--rate":          {"target", "http://127.0.0.1:1/", "--rate", "0"},
+		"sidekiq":         {"all", "--only", "sidekiq", "--pillion", "x"},
 		"--kind":          {"storm", "--kind", "snow"},
 		"--tasks":         {"sink", "--tasks", "0"},
 	} {

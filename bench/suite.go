@@ -54,10 +54,8 @@ func (s *suite) measure(ctx context.Context, out io.Writer, do func(*rig.Rig) er
 			return err
 		}
 	}
-	if err := do(r); err != nil {
-		return err
-	}
-	return errors.Join(s.keep(r.Results), r.Results.Warn(out))
+	// What was measured before something failed is good.
+	return errors.Join(do(r), s.keep(r.Results), r.Results.Warn(out))
 }
 
 // keep adds the results to those in the file.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pillion-proxy/pillion/bench/proc"
@@ -28,8 +29,9 @@ func (q *bullmq) dir() string {
 	return filepath.Join(cache, "pillion-bench", "bullmq")
 }
 
-func (q *bullmq) available(context.Context) (string, error) {
-	if _, err := exec.LookPath("node"); err != nil {
+func (q *bullmq) available(ctx context.Context) (string, error) {
+	node, err := exec.CommandContext(ctx, "node", "--version").Output()
+	if err != nil {
 		return "", errors.New("node is not on PATH: run make bench-deps")
 	}
 	text, err := os.ReadFile(filepath.Join(q.dir(), "node_modules", "bullmq", "package.json"))
@@ -40,7 +42,7 @@ func (q *bullmq) available(context.Context) (string, error) {
 	if err := json.Unmarshal(text, &pkg); err != nil {
 		return "", err
 	}
-	return pkg.Version, q.copyScripts()
+	return pkg.Version + " on node " + strings.TrimSpace(string(node)), q.copyScripts()
 }
 
 // copyScripts puts our scripts beside the packages that they import.

@@ -19,8 +19,8 @@ var ErrNoise = errors.New("other programs took too much of the machine during th
 // Scenarios are those of the HTTP part with what they are about. A noisy run is
 // refused, unless it is forced.
 func Write(root string, s *result.Set, about map[string]string, force bool) error {
-	if s.Foreign > result.QuietLimit && !force {
-		return fmt.Errorf("%w (%.2f of a core, more than %.2f): docs/benchmarks.md is left as it was; run it again on a quiet machine", ErrNoise, s.Foreign, result.QuietLimit)
+	if foreign, what := s.Noisiest(); foreign > result.QuietLimit && !force {
+		return fmt.Errorf("%w (%.2f of a core, more than %.2f, in %s): docs/benchmarks.md is left as it was; measure that again when the machine is quiet", ErrNoise, foreign, result.QuietLimit, what)
 	}
 	dir := filepath.Join(root, "docs", "benchmarks")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -74,8 +74,9 @@ func writeTargets(b *strings.Builder, s *result.Set) {
 
 func writeMachine(b *strings.Builder, s *result.Set) {
 	m := s.Machine
+	foreign, _ := s.Noisiest()
 	fmt.Fprintf(b, "## Machine and versions\n\n%d cores of %s, %s, %s, %s. Other programs took %.2f of a core at most during a round.\n\n",
-		m.Cores, m.CPU, m.Memory, m.Kernel, m.System, s.Foreign)
+		m.Cores, m.CPU, m.Memory, m.Kernel, m.System, foreign)
 	b.WriteString("| | Version | Configuration |\n|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(s.Version)) {
 		fmt.Fprintf(b, "| %s | %s | %s |\n", name, s.Version[name], configuration(name))

@@ -100,7 +100,7 @@ func TestLinks(t *testing.T) {
 func TestNoisyRunIsRefused(t *testing.T) {
 	root := t.TempDir()
 	s := measured()
-	s.Noise(2 * result.QuietLimit)
+	s.Noise("hit-1k", "nginx", 2*result.QuietLimit)
 	if err := Write(root, s, nil, false); !errors.Is(err, ErrNoise) {
 		t.Errorf("%v, want %v", err, ErrNoise)
 	}

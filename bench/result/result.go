@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -57,14 +58,17 @@ type Set struct {
 	Machine Machine           `json:"machine"`
 	Version map[string]string `json:"versions"`
 	Series  []*Series         `json:"series"`
-	// Foreign is the largest share of a core that other programs took in any round.
-	Foreign float64 `json:"foreign"`
+	// Foreign is the largest share of a core that other programs took in a round that
+	// counts, by scenario and peer.
+	Foreign map[string]float64 `json:"foreign"`
 	// Skipped says which peers were absent, and what brings them.
 	Skipped []string `json:"skipped,omitempty"`
 }
 
 // NewSet makes an empty set for this machine.
-func NewSet() *Set { return &Set{Machine: ThisMachine(), Version: make(map[string]string)} }
+func NewSet() *Set {
+	return &Set{Machine: ThisMachine(), Version: make(map[string]string), Foreign: make(map[string]float64)}
+}
 
 // Add notes a value of one more round.
 func (s *Set) Add(k Key, v float64) {
@@ -77,6 +81,14 @@ func (s *Set) Add(k Key, v float64) {
 		}
 	}
 	s.Series = append(s.Series, &Series{Key: k, Values: []float64{v}})
+}
+
+// Drop forgets what was measured of a peer in a scenario.
+func (s *Set) Drop(scenario, peer string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Series = slices.DeleteFunc(s.Series, func(have *Series) bool { return have.Scenario == scenario && have.Peer == peer })
+	delete(s.Foreign, scenario+" "+peer)
 }
 
 // Get finds a series by scenario, peer and metric; nil when it was not measured.
@@ -92,10 +104,23 @@ func (s *Set) Get(scenario, peer, metric string) *Series {
 }
 
 // Noise notes how much other programs took in a round.
-func (s *Set) Noise(foreign float64) {
+func (s *Set) Noise(scenario, peer string, foreign float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.Foreign = max(s.Foreign, foreign)
+	name := scenario + " " + peer
+	s.Foreign[name] = max(s.Foreign[name], foreign)
+}
+
+// Noisiest is the largest share that other programs took, and what it disturbed.
+func (s *Set) Noisiest() (foreign float64, what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, v := range s.Foreign {
+		if v > foreign || v == foreign && name < what {
+			foreign, what = v, name
+		}
+	}
+	return foreign, what
 }
 
 // Skip notes a peer that is absent; false when that is known already.
@@ -159,8 +184,10 @@ func Load(path string) (*Set, error) {
 		return nil, err
 	}
 	s := NewSet()
-	s.Machine = Machine{}
-	return s, json.Unmarshal(b, s)
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("%s is no file of results: %w", path, err)
+	}
+	return s, nil
 }
 
 // Merge takes over the series of another run; those that both have are replaced.
@@ -171,10 +198,8 @@ func (s *Set) Merge(other *Set) {
 		return slices.ContainsFunc(other.Series, func(o *Series) bool { return o.Scenario == have.Scenario && o.Peer == have.Peer })
 	})
 	s.Series = append(s.Series, other.Series...)
-	for name, v := range other.Version {
-		s.Version[name] = v
-	}
-	s.Foreign = max(s.Foreign, other.Foreign)
+	maps.Copy(s.Version, other.Version)
+	maps.Copy(s.Foreign, other.Foreign)
 	for _, why := range other.Skipped {
 		if !slices.Contains(s.Skipped, why) {
 			s.Skipped = append(s.Skipped, why)
@@ -187,11 +212,16 @@ func (s *Set) Merge(other *Set) {
 // publishing.
 const QuietLimit = 0.1
 
-// Warn says it when other programs took too much.
+// Warn says which measurements other programs disturbed.
 func (s *Set) Warn(w io.Writer) error {
-	if s.Foreign <= QuietLimit {
-		return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(s.Foreign)) {
+		if v := s.Foreign[name]; v > QuietLimit {
+			if _, err := fmt.Fprintf(w, "Noise: %s: other programs took up to %.2f of a core (more than %.2f): measure it again when the machine is quiet.\n", name, v, QuietLimit); err != nil {
+				return err
+			}
+		}
 	}
-	_, err := fmt.Fprintf(w, "Noise: other programs took up to %.2f of a core during a round (more than %.2f): run it again on a quiet machine.\n", s.Foreign, QuietLimit)
-	return err
+	return nil
 }

@@ -1,6 +1,7 @@
 package result
 
 import (
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -77,24 +78,46 @@ func TestSaveLoadMerge(t *testing.T) {
 	}
 	newer := NewSet()
 	newer.Add(Key{"hit", "nginx", "CPU", "us"}, 1)
-	newer.Noise(0.5)
+	newer.Noise("hit", "nginx", 0.05)
+	s.Noise("hit", "nginx", 0.5)
 	s.Merge(newer)
 	if got := s.Get("hit", "nginx", "CPU").Values; !reflect.DeepEqual(got, []float64{1}) {
 		t.Errorf("the later run must replace the earlier one: %v", got)
 	}
-	if s.Get("hit", "pillion", "CPU") == nil || s.Foreign != 0.5 || len(s.Skipped) != 1 {
+	if s.Get("hit", "pillion", "CPU") == nil || s.Foreign["hit nginx"] != 0.05 || len(s.Skipped) != 1 {
 		t.Errorf("what the later run did not measure must stay: %+v", s)
 	}
 }
 
+func TestDrop(t *testing.T) {
+	s := filled()
+	s.Noise("hit", "nginx", 1)
+	s.Drop("hit", "nginx")
+	if foreign, _ := s.Noisiest(); s.Get("hit", "nginx", "CPU") != nil || s.Get("hit", "pillion", "CPU") == nil || foreign != 0 {
+		t.Errorf("%+v, %v", s.Series, foreign)
+	}
+}
+
 func TestWarn(t *testing.T) {
-	for foreign, want := range map[float64]bool{0: false, QuietLimit: false, 0.2: true} {
-		s := NewSet()
-		s.Noise(foreign)
-		s.Noise(0)
-		var b strings.Builder
-		if err := s.Warn(&b); err != nil || (b.Len() > 0) != want {
-			t.Errorf("%v: %q %v", foreign, b.String(), err)
-		}
+	s := NewSet()
+	s.Noise("hit", "pillion", QuietLimit)
+	s.Noise("hit", "nginx", 0.2)
+	s.Noise("hit", "nginx", 0)
+	var b strings.Builder
+	if err := s.Warn(&b); err != nil || strings.Contains(b.String(), "pillion") || !strings.Contains(b.String(), "hit nginx: other programs took up to 0.20") {
+		t.Errorf("%q %v", b.String(), err)
+	}
+	if foreign, what := s.Noisiest(); foreign != 0.2 || what != "hit nginx" {
+		t.Errorf("%v %s", foreign, what)
+	}
+}
+
+func TestLoadNonsense(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.json")
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "no file of results") {
+		t.Errorf("%v", err)
 	}
 }

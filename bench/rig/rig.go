@@ -56,7 +56,7 @@ func (r *Rig) Quiet(scenario, peer string, do func() (foreign float64, err error
 			return fmt.Errorf("%s, %s: %w", scenario, peer, err)
 		}
 		if foreign <= result.QuietLimit || attempt >= r.Retries {
-			r.Results.Noise(foreign)
+			r.Results.Noise(scenario, peer, foreign)
 			return nil
 		}
 		r.Printf("%s: %s once more, since other programs took %.2f of a core\n", scenario, peer, foreign)

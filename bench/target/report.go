@@ -123,6 +123,7 @@ func (o *Outcome) chart() (string, error) {
 	}
 	p.Add(plotter.NewGrid())
 	p.NominalX(names...)
+	p.X.Max += 0.3 // for the last name
 	to, err := p.WriterTo(8*vg.Inch, 4*vg.Inch, "svg")
 	if err != nil {
 		return "", err

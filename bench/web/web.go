@@ -52,41 +52,59 @@ func (b *Bench) Run(ctx context.Context, names []string) error {
 		}
 	}
 	raiseOpenFiles()
+	var errs []error
 	for _, s := range all {
 		if len(names) > 0 && !slices.Contains(names, s.Name) {
 			continue
 		}
 		if err := b.scenario(ctx, s); err != nil {
-			return err
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// scenario measures all peers in turns, and prints a table.
+// scenario measures all peers in turns, and prints a table. A peer that fails is left
+// out of it, and the others go on.
 func (b *Bench) scenario(ctx context.Context, s Scenario) error {
 	servers := b.servers(ctx, s)
-	if len(servers) == 0 {
-		return nil
-	}
+	var errs []error
 	for round := range b.Rounds {
-		for _, srv := range servers {
-			var m measured
-			err := b.Quiet(s.Name, srv.name(), func() (float64, error) {
-				var err error
-				m, err = s.measure(ctx, b, s, srv)
-				return m.foreign, err
-			})
+		servers = slices.DeleteFunc(servers, func(srv server) bool {
+			err := b.round(ctx, s, srv, round)
 			if err != nil {
-				return err
+				b.Printf("%v\n", err)
+				b.Results.Drop(s.Name, srv.name())
+				errs = append(errs, err)
 			}
-			b.Printf("%s round %d: %-15s %s, others took %.2f of a core\n", s.Name, round+1, srv.name(), m, m.foreign)
-			for _, v := range m.values {
-				b.Results.Add(result.Key{Scenario: s.Name, Peer: srv.name(), Metric: v.metric, Unit: v.unit}, v.value)
-			}
-		}
+			return err != nil
+		})
 	}
-	return b.Results.Print(b.Out, s.Name)
+	if len(servers) > 0 {
+		errs = append(errs, b.Results.Print(b.Out, s.Name))
+	}
+	return errors.Join(errs...)
+}
+
+// round measures one peer once.
+func (b *Bench) round(ctx context.Context, s Scenario, srv server, round int) error {
+	var m measured
+	err := b.Quiet(s.Name, srv.name(), func() (float64, error) {
+		var err error
+		m, err = s.measure(ctx, b, s, srv)
+		return m.foreign, err
+	})
+	if err != nil {
+		return err
+	}
+	b.Printf("%s round %d: %-15s %s, others took %.2f of a core\n", s.Name, round+1, srv.name(), m, m.foreign)
+	for _, v := range m.values {
+		b.Results.Add(result.Key{Scenario: s.Name, Peer: srv.name(), Metric: v.metric, Unit: v.unit}, v.value)
+	}
+	return nil
 }
 
 func (b *Bench) servers(ctx context.Context, s Scenario) []server {
