@@ -33,7 +33,7 @@ test: test-deps lint ## Install what the tests need, and run them all with the r
 	$(GO) test ./scale
 	$(GO) test -race -timeout 9m $(PKGS)
 
-test-deps: ## Install redis-server, the FastAPI example's packages the clients of `make peers`, the frameworks of `make frameworks` and the clients of `make producers` where they are absent.
+test-deps: ## Install redis-server, the FastAPI example's packages, the clients of `make peers`, the frameworks of `make frameworks` and the clients of `make producers` where they are absent.
 	./.ci/install-deps
 
 lint: ## Check formatting and suspicious code.

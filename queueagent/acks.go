@@ -48,7 +48,8 @@ func (b *ackBox) take(limit int) []outcome {
 	return acks
 }
 
-// putBack puts in what could not be written; the box is not closed.
+// putBack puts in what could not be written. Only the claimer calls it, before it closes
+// the box.
 func (b *ackBox) putBack(acks []outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -16,9 +16,9 @@ import (
 // queue drains one source. Its goroutines, each in a file of its own:
 //
 //	watcher  tells the claimer that the source may have a task        watcher.go
-//	claimer  leases tasks for free slots                              claimer.go
+//	claimer  leases tasks for free slots, and acknowledges            claimer.go, acks.go
 //	workers  POST them; up to Concurrency, started as needed          worker.go
-//	settler  writes results to Redis in batches, then frees slots     settler.go
+//	settler  writes other results in batches, then frees slots        settler.go
 //	keeper   renews leases                                            keeper.go
 //	asker    asks the application whether it is ready, if it can be   readiness.go
 //	reaper   takes leases away from the dead                          reaper.go
