@@ -9,13 +9,16 @@ import (
 // only where the socket cannot be asked directly.
 const almostNone = 100 * time.Microsecond
 
+// quietTries bounds how often a read that did not wait is tried again.
+const quietTries = 10
+
 // lookByDeadline is the portable way to see whether a connection is readable.
 func lookByDeadline(cn *conn) verdict {
 	cn.src.idle = 0 // else the source would replace the deadline by its own
-	if cn.nc.SetReadDeadline(time.Now().Add(almostNone)) != nil {
-		return gone
-	}
-	_, err := cn.br.Peek(1)
+	err := waitAlmostNone(cn.nc, func() error {
+		_, err := cn.br.Peek(1)
+		return err
+	})
 	switch {
 	case err == nil:
 		return unsolicited
@@ -26,15 +29,32 @@ func lookByDeadline(cn *conn) verdict {
 }
 
 // readByDeadline is the portable way to take what has arrived.
-func readByDeadline(nc net.Conn, b []byte) (int, error) {
-	if err := nc.SetReadDeadline(time.Now().Add(almostNone)); err != nil {
-		return 0, err
-	}
-	n, err := nc.Read(b)
+func readByDeadline(nc net.Conn, b []byte) (n int, err error) {
+	err = waitAlmostNone(nc, func() (err error) {
+		n, err = nc.Read(b)
+		return err
+	})
 	if n == 0 && isTimeout(err) {
 		return 0, errQuiet
 	}
 	return n, err
+}
+
+// waitAlmostNone calls read under a deadline. On a busy machine the deadline may
+// have passed before the read begins, and then net does not ask the socket at all:
+// such a timeout says nothing about what has arrived. Only a read that was seen to
+// wait has found the connection quiet.
+func waitAlmostNone(nc net.Conn, read func() error) (err error) {
+	for range quietTries {
+		if err = nc.SetReadDeadline(time.Now().Add(almostNone)); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err = read(); !isTimeout(err) || time.Since(began) >= almostNone/2 {
+			return err
+		}
+	}
+	return err
 }
 
 // quietError says that nothing has arrived. TLS takes an error that calls itself
