@@ -2,6 +2,7 @@ package queueagent
 
 import (
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
@@ -102,6 +103,7 @@ func (q *queue) permit() (permission, bool) {
 			q.sleep(downPoll)
 			continue
 		}
+		runtime.Gosched() // as settleLoop does
 		p := permission{acks: q.acks.take(tasks.MaxBatch)}
 		free := q.slots.take(tasks.MaxBatch)
 		if p.slots = free + len(p.acks); p.slots == 0 {

@@ -1,6 +1,7 @@
 package queueagent
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
@@ -14,11 +15,15 @@ func (q *queue) settleLoop() {
 	batch := make([]outcome, 0, tasks.MaxBatch)
 	for o := range q.outcomes {
 		batch = append(batch[:0], o)
+		// What wakes this goroutine also has it run next. Workers that can run come first:
+		// their outcomes make a larger batch, and cost nothing when there are none.
+		runtime.Gosched()
 		for len(batch) < tasks.MaxBatch && q.more(&batch) {
 		}
+		now, stored := time.Now(), q.store.Now()
 		for _, o := range batch {
 			if !o.noted {
-				q.note(o)
+				q.note(o, now, stored)
 			}
 		}
 		acks := acksFirst(batch)
@@ -67,10 +72,11 @@ func (q *queue) more(batch *[]outcome) bool {
 	}
 }
 
-// note counts and logs an outcome, and tells the gate.
-func (q *queue) note(o outcome) {
-	q.times.observe(o, q.store.Now())
-	if q.gate.report(o.d.gen, o.reach, time.Now()) {
+// note counts and logs an outcome, and tells the gate. It is given the time by this
+// process's clock, and by that of Redis.
+func (q *queue) note(o outcome, now, stored time.Time) {
+	q.times.observe(o, stored)
+	if q.gate.report(o.d.gen, o.reach, now) {
 		if o.reach == reachNo {
 			q.log.Warn().Str("error", o.detail).Msg("the webhook cannot be reached: claiming stops, one task at a time probes")
 		} else {
@@ -78,7 +84,7 @@ func (q *queue) note(o outcome) {
 		}
 	}
 	if o.throttle > 0 {
-		q.gate.throttle(time.Now().Add(o.throttle))
+		q.gate.throttle(now.Add(o.throttle))
 		q.stats.throttled.Add(1)
 	}
 	if o.verdict == verdictAck || o.verdict == verdictPend {

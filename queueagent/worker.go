@@ -58,18 +58,32 @@ func (q *queue) workLoop() {
 	idle := time.NewTimer(idleTimeout)
 	defer idle.Stop()
 	for {
+		d, ok := q.nextWork(w, idle)
+		if !ok {
+			return
+		}
+		q.outcomes <- q.deliver(w, d)
+		q.crew.finished()
+	}
+}
+
+// nextWork waits for a delivery; false when there is none for this worker any more. To
+// set a timer costs more than to take what is there already.
+func (q *queue) nextWork(w *webhook.Sender, idle *time.Timer) (*delivery, bool) {
+	select {
+	case d, ok := <-q.work:
+		return d, ok
+	default:
+	}
+	for {
 		idle.Reset(idleTimeout)
 		select {
 		case d, ok := <-q.work:
-			if !ok {
-				return
-			}
-			q.outcomes <- q.deliver(w, d)
-			q.crew.finished()
+			return d, ok
 		case <-idle.C:
 			w.Close()
 			if q.crew.leave() {
-				return
+				return nil, false
 			}
 		}
 	}

@@ -3,8 +3,14 @@
 package nonblock
 
 import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestReadWritePeek(t *testing.T) {
@@ -42,5 +48,115 @@ func TestReadWritePeek(t *testing.T) {
 	}
 	if n, err := Read(fds[0], nil); n > 0 || err != syscall.EBADF {
 		t.Errorf("Read of a closed descriptor: %d, %v", n, err)
+	}
+}
+
+// TestExchange looks, asks and reads on a TCP connection.
+func TestExchange(t *testing.T) {
+	tests := map[string]struct {
+		before string // what the peer says before it is asked
+		ends   bool   // and then ends
+		found  Verdict
+	}{
+		"quiet":       {},
+		"unsolicited": {before: "x", found: Unsolicited},
+		"ended":       {ends: true, found: Gone},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			client, server := pair(t)
+			var e Exchange
+			if !e.Watch(client) || !e.Able() {
+				t.Fatal("not usable with TCP")
+			}
+			if _, err := io.WriteString(server, tt.before); err != nil {
+				t.Fatal(err)
+			}
+			if tt.ends {
+				_ = server.CloseWrite()
+			}
+			into := make([]byte, 64)
+			if tt.found != Quiet {
+				awaitReadable(t, client)
+				if n, err := e.Do([]byte("hello"), into); n != 0 || err != ErrUnfit || e.Found != tt.found || e.Wrote != 0 {
+					t.Errorf("%d, %v, %+v", n, err, e)
+				}
+				return
+			}
+			// More than a socket takes at once, to a peer that reads it all before it answers.
+			big := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+			go func() {
+				_, err := io.ReadFull(server, make([]byte, len(big)))
+				if err == nil {
+					_, err = io.WriteString(server, "answer")
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}()
+			if n, err := e.Do(big, into); err != nil || string(into[:n]) != "answer" || e.Wrote != len(big) {
+				t.Fatalf("%d, %v, %q, wrote %d", n, err, into[:max(n, 0)], e.Wrote)
+			}
+			// A deadline ends the wait for an answer.
+			if err := client.SetDeadline(time.Now().Add(time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := e.Do([]byte("hello"), into); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%d, %v: want a passed deadline", n, err)
+			}
+		})
+	}
+}
+
+// TestExchangeNotSent writes to a connection that only the peer has not closed.
+func TestExchangeNotSent(t *testing.T) {
+	client, _ := pair(t)
+	var e Exchange
+	e.Watch(client)
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := e.Do([]byte("hello"), make([]byte, 8)); n != 0 || err != ErrNotSent || e.WriteErr == nil || e.Wrote != 0 {
+		t.Errorf("%d, %v, %+v", n, err, e)
+	}
+	_ = client.Close()
+	if _, err := e.Do([]byte("hello"), make([]byte, 8)); err == nil || err == ErrNotSent || err == ErrUnfit {
+		t.Errorf("on a closed connection: %v", err)
+	}
+}
+
+// pair makes both ends of a TCP connection.
+func pair(t *testing.T) (client, server *net.TCPConn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close(); _ = peer.Close() })
+	return nc.(*net.TCPConn), peer.(*net.TCPConn)
+}
+
+// awaitReadable waits until a read would give something, and takes nothing.
+func awaitReadable(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		_, err := Peek(int(fd), make([]byte, 1))
+		return err != syscall.EAGAIN
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

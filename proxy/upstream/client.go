@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 )
 
 // Client keeps the connections to one application. It is safe for concurrent use.
@@ -165,7 +167,7 @@ func (c *Client) send(ctx context.Context, r *Request, wire []byte, h *fasthttp.
 		return nil, false, err
 	}
 	body, err = c.exchange(ctx, cn, r, wire, h)
-	for err == errUnfit {
+	for err == nonblock.ErrUnfit {
 		c.unfit(cn.src.found)
 		if cn, reused, err = c.fit(ctx, c.pool.instead(cn), time.Now()); err != nil {
 			return nil, false, err
@@ -228,7 +230,7 @@ func (c *Client) acquire(ctx context.Context, r *Request) (cn *conn, reused bool
 
 // fit gives cn, which holds a slot, when it may carry another request, or the next of
 // the pool that does, or a fresh one. A connection that can be looked at as part of the
-// exchange is: exchange then gives errUnfit.
+// exchange is: exchange then gives nonblock.ErrUnfit.
 func (c *Client) fit(ctx context.Context, cn *conn, now time.Time) (_ *conn, reused bool, err error) {
 	for ; cn != nil; cn = c.pool.instead(cn) {
 		v := cn.look(now, c.cfg.Timeouts.Idle)

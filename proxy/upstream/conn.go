@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"net"
 	"time"
+
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 )
 
 // conn is one connection to the application. Between two exchanges it lies in
@@ -27,7 +29,7 @@ func newConn(nc net.Conn) *conn {
 		cn.tls = s
 	} else {
 		cn.probe.init(nc)
-		cn.src.asker.init(&cn.src, &cn.probe)
+		cn.src.exchange.Watch(nc)
 	}
 	cn.abort = func() { _ = nc.Close() }
 	return cn
@@ -50,15 +52,6 @@ func (cn *conn) shrink() {
 		cn.br = bufio.NewReaderSize(&cn.src, readBuffer)
 	}
 }
-
-// verdict is what a look at an idle connection found.
-type verdict int
-
-const (
-	quiet       verdict = iota // nothing to read: fit for use
-	gone                       // closed or broken
-	unsolicited                // bytes that answer no request
-)
 
 // look decides whether a pooled connection may carry another request. Bytes that
 // lie in its buffer or socket were sent without a request; were they left there,
@@ -90,7 +83,9 @@ type source struct {
 	got     bool          // a byte arrived since the exchange began
 	look    bool          // the connection was pooled, and nobody has looked at it yet
 	found   verdict       // of that look
-	asker   asker
+	// The request that the first read sends, if there is one: see ask.
+	request  []byte
+	exchange nonblock.Exchange
 	// The deadlines that are set, where that is known.
 	readBy, writeBy time.Time
 }
@@ -125,7 +120,7 @@ func (s *source) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if s.asker.request != nil {
+	if s.request != nil {
 		return s.ask(p)
 	}
 	n, err := s.nc.Read(p)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
@@ -61,8 +62,8 @@ func (x *exchange) attempt(wire []byte, h *fasthttp.ResponseHeader) error {
 	if err == nil {
 		err = x.receive(h)
 	}
-	if err == errNotSent {
-		if err = x.sent(x.cn.src.asker.wrote, x.cn.src.asker.err); err == nil {
+	if err == nonblock.ErrNotSent {
+		if err = x.sent(x.cn.src.exchange.Wrote, x.cn.src.exchange.WriteErr); err == nil {
 			err = x.receive(h)
 		}
 	}
@@ -87,14 +88,14 @@ func (x *exchange) headerTimeout() time.Duration {
 func (x *exchange) send(wire []byte) error {
 	nc, src := x.cn.nc, &x.cn.src
 	if !x.r.large() && src.look {
-		src.asker.request = wire // the first read sends it
+		src.request = wire // the first read sends it
 		return src.arm(x.r.now(), x.headerTimeout())
 	}
 	src.disarmed()
 	if src.look {
 		src.look = false
 		if src.found = x.cn.probe.look(x.cn); src.found != quiet {
-			return errUnfit
+			return nonblock.ErrUnfit
 		}
 	}
 	if !x.r.large() {
@@ -225,7 +226,7 @@ func load(cn *conn, hd *head, n int, h *fasthttp.ResponseHeader) error {
 // the upload; then the upload is waited for, because it reads what the caller owns.
 func (x *exchange) failed(err error) error {
 	x.cn.close()
-	x.cn.src.asker.request = nil
+	x.cn.src.request = nil
 	if x.up != nil {
 		x.up.end(false)
 	}
@@ -233,7 +234,7 @@ func (x *exchange) failed(err error) error {
 		x.unwatch()
 	}
 	c, ctx := x.c, x.ctx
-	if err == errUnfit {
+	if err == nonblock.ErrUnfit {
 		return err
 	}
 	if x.up != nil && x.up.bodyFailed {

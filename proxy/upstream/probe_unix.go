@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 )
 
 // prober asks the socket without waiting. The closure and its buffer are made once
@@ -44,18 +46,7 @@ func (p *prober) receive(b []byte, flags int) (int, verdict) {
 	if err != nil {
 		return 0, gone
 	}
-	return max(p.n, 0), judge(p.n, p.errn)
-}
-
-// judge says what it means that n bytes could be had, or none.
-func judge(n int, err error) verdict {
-	switch {
-	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
-		return quiet
-	case err == nil && n > 0:
-		return unsolicited
-	}
-	return gone // an orderly end (0 bytes) or a reset
+	return max(p.n, 0), nonblock.Judge(p.n, p.errn)
 }
 
 // look leaves what it sees in the socket.

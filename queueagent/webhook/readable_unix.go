@@ -1,10 +1,12 @@
-//go:build unix
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
 
 package webhook
 
 import (
 	"net"
 	"syscall"
+
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 )
 
 // idleCheck looks at a connection that waits for its next use.
@@ -38,6 +40,5 @@ func (i *idleCheck) readable() bool {
 
 func (i *idleCheck) peek(fd uintptr) {
 	var b [1]byte
-	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	i.quiet = err == syscall.EAGAIN || err == syscall.EINTR
+	i.quiet = nonblock.Judge(nonblock.Peek(int(fd), b[:])) == nonblock.Quiet
 }

@@ -21,6 +21,8 @@ type Sender struct {
 	head   []byte // the request, from its first line
 	body   []byte // what was decoded of a payload
 	id     []byte
+
+	since, until stamp
 }
 
 // Sender makes a sender, which connects when it is first used.
@@ -118,14 +120,14 @@ func (s *Sender) appendIdentity(b []byte, c *content, now time.Time) []byte {
 func (s *Sender) appendAttempt(b []byte, r *Request, end time.Time) []byte {
 	if !r.First.IsZero() {
 		b = append(b, "ce-time: "...)
-		b = append(r.First.UTC().AppendFormat(b, millis), "\r\n"...)
+		b = append(s.since.append(b, r.First), "\r\n"...)
 	}
 	b = append(b, "Pillion-Attempt: "...)
 	b = strconv.AppendInt(b, int64(r.Attempt), 10)
 	b = append(b, "\r\nPillion-Reason: "...)
 	b = appendHeaderValue(b, r.Reason)
 	b = append(b, "\r\nPillion-Deadline: "...)
-	b = append(end.UTC().AppendFormat(b, millis), "\r\n"...)
+	b = append(s.until.append(b, end), "\r\n"...)
 	if r.Token != "" {
 		b = append(b, "Pillion-Lease-Token: "...)
 		b = append(appendHeaderValue(b, r.Token), "\r\n"...)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/internal/nonblock"
 )
 
 const (
@@ -29,6 +31,8 @@ type transport struct {
 	raw    net.Conn // conn without TLS
 	idle   idleCheck
 	br     *bufio.Reader
+	ask    nonblock.Exchange // with conn, unless that is TLS
+	asking []byte            // the request that the next read sends, if there is one
 }
 
 // message is a request: its head, and what of its body is not in there.
@@ -38,6 +42,15 @@ func newTransport(t *target) *transport {
 	return &transport{
 		target: t, dialer: net.Dialer{Timeout: dialTimeout}, br: bufio.NewReaderSize(nil, bufferSize),
 	}
+}
+
+// Read is what the buffered reader reads.
+func (t *transport) Read(p []byte) (int, error) {
+	if request := t.asking; request != nil {
+		t.asking = nil
+		return t.ask.Do(request, p)
+	}
+	return t.conn.Read(p)
 }
 
 // dialError is a failure to connect: the request has not been sent.
@@ -57,20 +70,26 @@ func (e noAnswerError) Unwrap() error { return e.error }
 // If the application cannot be reached then, that is not a refused connection: the
 // request may have been what ended it, so it counts as an attempt.
 func (t *transport) post(ctx context.Context, lease Lease, until time.Time, m message, resp *fasthttp.Response) error {
-	reused := t.usable()
-	if !reused {
-		if err := t.dial(ctx, until); err != nil {
-			return err
+	ask := len(m.body) == 0 && t.ask.Able() // with a look of its own
+	reused := t.usable(ask)
+	if reused {
+		err := t.roundTrip(lease, m, resp, ask)
+		if err != nonblock.ErrUnfit {
+			return t.again(ctx, lease, until, m, resp, err)
 		}
 	}
-	err := t.roundTrip(lease, m, resp)
-	if err == nil || !reused || !isSilent(err) {
+	if err := t.dial(ctx, until); err != nil {
 		return err
 	}
-	if t.dial(ctx, until) != nil {
+	return t.roundTrip(lease, m, resp, false)
+}
+
+// again sends the request once more, when a kept connection ended without an answer.
+func (t *transport) again(ctx context.Context, lease Lease, until time.Time, m message, resp *fasthttp.Response, err error) error {
+	if err == nil || !isSilent(err) || t.dial(ctx, until) != nil {
 		return err
 	}
-	return t.roundTrip(lease, m, resp)
+	return t.roundTrip(lease, m, resp, false)
 }
 
 // isSilent says whether a connection ended without a byte of an answer.
@@ -79,13 +98,13 @@ func isSilent(err error) bool {
 	return errors.As(err, &silent) && !isTimeout(err)
 }
 
-// usable says whether the kept connection can carry a request. A byte, or an end,
-// that waits there belongs to no request.
-func (t *transport) usable() bool {
+// usable says whether the kept connection can carry a request, as far as is known when
+// asking looks at it too. A byte, or an end, that waits there belongs to no request.
+func (t *transport) usable(ask bool) bool {
 	if t.conn == nil {
 		return false
 	}
-	if t.br.Buffered() > 0 || t.idle.readable() {
+	if t.br.Buffered() > 0 || !ask && t.idle.readable() {
 		t.close()
 		return false
 	}
@@ -112,7 +131,8 @@ func (t *transport) dial(ctx context.Context, until time.Time) error {
 		t.conn = tc
 	}
 	t.idle.watch(raw)
-	t.br.Reset(t.conn)
+	t.ask.Watch(t.conn)
+	t.br.Reset(t)
 	return nil
 }
 
@@ -124,12 +144,14 @@ func dialFailed(ctx context.Context, err error) error {
 	return dialError{err}
 }
 
-func (t *transport) roundTrip(lease Lease, m message, resp *fasthttp.Response) error {
+// roundTrip sends the request and reads the answer. With ask, it gives
+// nonblock.ErrUnfit when the connection proves unfit before anything was sent.
+func (t *transport) roundTrip(lease Lease, m message, resp *fasthttp.Response, ask bool) error {
 	if err := lease.Attach(t.conn); err != nil {
 		t.close()
 		return stoppedError{err}
 	}
-	err := t.exchange(m, resp)
+	err := t.exchange(m, resp, ask)
 	if cut := lease.Detach(); cut != nil && err != nil {
 		err = stoppedError{cut}
 	}
@@ -142,11 +164,23 @@ func (t *transport) roundTrip(lease Lease, m message, resp *fasthttp.Response) e
 	return err
 }
 
-func (t *transport) exchange(m message, resp *fasthttp.Response) error {
-	err := t.write(m)
-	// A server may answer, say with 413, without reading everything: look for its
-	// answer even when writing failed.
-	if _, perr := t.br.Peek(1); perr != nil {
+func (t *transport) exchange(m message, resp *fasthttp.Response, ask bool) (err error) {
+	if ask {
+		t.asking = m.head
+	} else {
+		err = t.write(m)
+	}
+	_, perr := t.br.Peek(1)
+	if perr == nonblock.ErrUnfit {
+		return perr
+	}
+	if perr == nonblock.ErrNotSent {
+		err = t.ask.WriteErr
+		_, perr = t.br.Peek(1)
+	}
+	// A server may answer, say with 413, without reading everything: its answer was
+	// looked for even when writing failed.
+	if perr != nil {
 		if err == nil {
 			err = perr
 		}

@@ -104,6 +104,3 @@ func appendLine(dst []byte, name, value string) []byte {
 	dst = append(append(dst, name...), ": "...)
 	return append(append(dst, value...), "\r\n"...)
 }
-
-// millis is RFC 3339 with milliseconds.
-const millis = "2006-01-02T15:04:05.000Z07:00"
