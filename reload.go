@@ -38,7 +38,16 @@ func (r *reloadState) counts() (ok, failed uint64, lastOK bool) {
 // wrong, nothing is changed and the error says what: the last good configuration
 // stays in use.
 func (p *Pillion) Reload(cfg Config) error {
-	err := p.reload(cfg)
+	return p.ReloadFrom(func() (Config, error) { return cfg, nil })
+}
+
+// ReloadFrom is Reload with what load gives. Its error counts and is logged as a failed
+// reload too.
+func (p *Pillion) ReloadFrom(load func() (Config, error)) error {
+	cfg, err := load()
+	if err == nil {
+		err = p.reload(cfg)
+	}
 	p.reloads.note(err)
 	if err != nil {
 		p.log.Error().Err(err).Msg("the configuration was not reloaded: the last good one stays in use")

@@ -408,6 +408,16 @@ func TestReloadOnSignal(t *testing.T) {
 	want("/new", 200)
 	reload("cache: { memory: 64MiB }\n", "must be restarted")
 	want("/new", 200)
+	resp, err := http.Get("http://" + p.admin + "/metrics")
+	must(t, err)
+	text, err := io.ReadAll(resp.Body)
+	must(t, err)
+	resp.Body.Close()
+	for _, line := range []string{`pillion_config_reloads_total{result="success"} 1`, `pillion_config_reloads_total{result="failure"} 2`} {
+		if !strings.Contains(string(text), line+"\n") {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
 	if err := p.stop(); err != nil {
 		t.Errorf("exit: %v", err)
 	}

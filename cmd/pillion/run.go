@@ -86,12 +86,10 @@ func (p *program) reloadOnSignal(ctx context.Context, side *pillion.Pillion, fil
 			return
 		case <-hup:
 		}
-		cfg, _, err := p.load(file)
-		if err != nil {
-			log.Error().Err(err).Msg("the configuration was not reloaded: the last good one stays in use")
-			continue
-		}
-		_ = side.Reload(cfg) // it logs
+		_ = side.ReloadFrom(func() (pillion.Config, error) { // it logs
+			cfg, _, err := p.load(file)
+			return cfg, err
+		})
 	}
 }
 
