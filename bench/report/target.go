@@ -37,6 +37,8 @@ func targets() []target {
 		{what: "p99.9 of hits, while the collector works", scenario: "disturbances", metric: "p99.9 against calm, collections", bound: 3},
 		{what: "throughput of hits of 256 KiB", scenario: "hit-256k", metric: "throughput", against: "nginx", bound: 0.9, least: true},
 		{what: "throughput of 1 GiB from the application", scenario: "large-1g", metric: "throughput", against: "nginx", bound: 0.9, least: true},
+		{what: "finding a rule among 1,000, against 10", scenario: "rule-match", metric: "1,000 rules against 10", bound: 1.1},
+		{what: "finding a rule among 1,000, ns", scenario: "rule-match", metric: "match of 1,000 rules", bound: 250},
 		{what: "resident memory when idle, MiB", scenario: "idle", metric: "resident memory", bound: 25},
 		{what: "memory for a stored answer of 1 KiB, beyond its body, bytes", scenario: "memory", metric: "memory beyond the body", bound: 300},
 		{what: "first answer after the start, ms", scenario: "idle", metric: "first answer", bound: 50},
