@@ -46,4 +46,3 @@ func fastest(out []byte, n int) (least float64) {
 	}
 	return least
 }
-

@@ -82,7 +82,7 @@ func Scenarios() []Scenario {
 		{Name: "disturbances", About: "latency of hit-1k in an open loop, at half of the throughput: calm, with 1,000 purges a second of other answers, with 4 reloads a second, and with new answers stored all the time",
 			kind: origin.Public, size: kib, stored: true, measure: disturbed, peers: []string{"pillion"}},
 		{Name: "rule-match", About: "finding the rule of a request among 1,000 rules and among 10, in this program's own benchmark",
-			measure: ruleMatch, peers: []string{"pillion"}},
+			kind: origin.Public, size: kib, measure: ruleMatch, peers: []string{"pillion"}},
 		{Name: "memory", About: "memory for each of 100,000 stored answers of 1 KiB, beyond their bodies", kind: origin.Public, size: kib, keys: 100_000,
 			// What waits for the collector is no object's memory: let there be little of it.
 			env: []string{"GOGC=5"},
