@@ -89,7 +89,7 @@ bench: bench-deps ## Measure pillion beside other programs that do the same; wri
 bench-queue: bench-deps ## Measure the queue agent beside asynq and BullMQ, and write nothing. BENCH as above.
 	cd bench && $(GO) run . all --write=false --only queue-drain,queue-idle,queue-delay $(BENCH)
 
-bench-http: bench-deps ## Measure HTTP requests beside nginx, HAProxy, Varnish and nginx with Lua and Redis, and write nothing. BENCH as above.
+bench-http: bench-deps ## Measure HTTP requests beside nginx, HAProxy, Varnish, Caddy and nginx with Lua and Redis, and write nothing. BENCH as above.
 	cd bench && $(GO) run . http $(BENCH)
 
 bench-deps: ## Install the programs that `make bench` measures, where they are absent.

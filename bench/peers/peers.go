@@ -17,6 +17,7 @@ type Settings struct {
 	Dir           string // for what the server writes, in memory where there is a tmpfs
 	User          string
 	Addr          string // host:port to listen at
+	Host          string // of Addr
 	Origin        string // host:port of the application
 	OriginHost    string
 	OriginPort    string

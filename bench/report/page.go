@@ -94,7 +94,7 @@ func writeMachine(b *strings.Builder, s *result.Set) {
 func configuration(name string) string {
 	files := map[string]string{
 		"pillion": "peers/pillion.yaml.tmpl", "nginx": "peers/nginx.conf.tmpl", "nginx-lua-redis": "peers/nginx.conf.tmpl",
-		"haproxy": "peers/haproxy.cfg.tmpl", "varnish": "peers/varnish.vcl.tmpl", "bullmq": "peers/bullmq/worker.mjs",
+		"haproxy": "peers/haproxy.cfg.tmpl", "varnish": "peers/varnish.vcl.tmpl", "caddy": "peers/caddy.tmpl", "bullmq": "peers/bullmq/worker.mjs",
 		"fasthttp": "origin/origin.go", "redis": "proc/redis.go",
 	}
 	extra := map[string]string{

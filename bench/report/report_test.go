@@ -87,7 +87,7 @@ func TestWrite(t *testing.T) {
 
 // TestLinks looks for the files that the page names.
 func TestLinks(t *testing.T) {
-	for _, name := range []string{"pillion", "nginx", "nginx-lua-redis", "haproxy", "varnish", "bullmq", "fasthttp", "redis", "asynq", "asynq-50ms"} {
+	for _, name := range []string{"pillion", "nginx", "nginx-lua-redis", "haproxy", "varnish", "caddy", "bullmq", "fasthttp", "redis", "asynq", "asynq-50ms"} {
 		for _, part := range strings.Split(configuration(name), "](../bench/")[1:] {
 			file, _, _ := strings.Cut(part, ")")
 			if _, err := os.Stat(filepath.Join("..", file)); err != nil {

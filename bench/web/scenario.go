@@ -44,6 +44,9 @@ func caches() []string { return []string{"pillion", "fasthttp", "nginx", "haprox
 
 func proxies() []string { return []string{"pillion", "nginx", "haproxy", "varnish"} }
 
+// passers are measured where nothing is stored.
+func passers() []string { return append(proxies(), "caddy") }
+
 // Scenarios lists all, in the order in which they are measured.
 func Scenarios() []Scenario {
 	const kib = 1 << 10
@@ -61,8 +64,8 @@ func Scenarios() []Scenario {
 			stored: true, sessions: 1000, peers: []string{"pillion", "fasthttp", "nginx-lua-redis"}},
 		{Name: "session-pass", About: "the same, from the application", kind: origin.Secure, size: kib, sessions: 1000,
 			peers: []string{"pillion", "nginx-lua-redis"}},
-		{Name: "pass-get", About: "GET of 1 KiB from the application", kind: origin.Uncached, size: kib, peers: proxies()},
-		{Name: "pass-post", About: "POST of 1 KiB to the application, which answers with 1 KiB", kind: origin.Uncached, size: kib, method: "POST", peers: proxies()},
+		{Name: "pass-get", About: "GET of 1 KiB from the application", kind: origin.Uncached, size: kib, peers: passers()},
+		{Name: "pass-post", About: "POST of 1 KiB to the application, which answers with 1 KiB", kind: origin.Uncached, size: kib, method: "POST", peers: passers()},
 		{Name: "rules-1000", About: "hit-1k behind 1,000 rules, of which the last one matches", kind: "svc999", size: kib, stored: true,
 			services: services(1000), peers: []string{"pillion", "nginx", "haproxy"}},
 		{Name: "zipf-100k", About: "stored answers of 1 KiB, 100,000 of them, asked for with a Zipf distribution", kind: origin.Public, size: kib,
@@ -70,7 +73,7 @@ func Scenarios() []Scenario {
 		{Name: "hit-1k-c1", About: "hit-1k on 1 connection", kind: origin.Public, size: kib, stored: true, conns: 1, peers: caches()},
 		{Name: "hit-1k-c1000", About: "hit-1k on 1,000 connections", kind: origin.Public, size: kib, stored: true, conns: 1000, peers: caches()},
 		{Name: "hit-1k-c10000", About: "hit-1k on 10,000 connections", kind: origin.Public, size: kib, stored: true, conns: 10_000, peers: caches()},
-		{Name: "large-1g", About: "a body of 1 GiB from the application", kind: origin.Uncached, size: 1 << 30, conns: 1, measure: transfer, peers: proxies()},
+		{Name: "large-1g", About: "a body of 1 GiB from the application", kind: origin.Uncached, size: 1 << 30, conns: 1, measure: transfer, peers: passers()},
 		{Name: "purge-storm", About: "64 stored answers of 1 KiB, with a tag that is purged 1,000 times a second", kind: origin.Tagged, size: kib,
 			keys: 64, storm: "purge", peers: []string{"pillion"}},
 		{Name: "revocation-storm", About: "session-hit, while 1,000 of 10,000 sessions a second are ended and made anew", kind: origin.Private, size: kib,
@@ -89,7 +92,7 @@ func Scenarios() []Scenario {
 			// HAProxy takes all of its cache's memory at its start.
 			measure: memory, peers: []string{"pillion", "nginx", "varnish"}},
 		{Name: "idle", About: "resident memory before the first request, and from the start of the process to its first answer", kind: origin.Uncached,
-			size: kib, measure: idle, peers: proxies()},
+			size: kib, measure: idle, peers: passers()},
 		{Name: "cores", About: "hit-1k with two cores against one", kind: origin.Public, size: kib, stored: true, measure: twoCores, peers: []string{"pillion", "fasthttp", "nginx"}},
 	}
 	for i := range out {

@@ -110,6 +110,7 @@ func configure(p place, template, file string, change func(*peers.Settings)) (pa
 	}
 	s := p.settings()
 	s.Addr = addr
+	s.Host, _, _ = net.SplitHostPort(addr)
 	if change != nil {
 		change(&s)
 	}
@@ -269,6 +270,39 @@ func (s *varnish) prepare(p place) (proc.Spec, string, error) {
 		"-p", "thread_pools=1", "-p", "thread_pool_min=200", "-p", "thread_pool_max=5000",
 		"-p", "timeout_idle=600", "-p", "default_grace=3600", "-p", "http_gzip_support=off",
 	}}, addr, err
+}
+
+// caddy passes requests on. It is built from a module of its own by bench/install-deps.
+type caddy struct{}
+
+func (s *caddy) name() string { return "caddy" }
+
+func (s *caddy) path() (string, error) {
+	if dir, err := os.UserCacheDir(); err == nil {
+		if path := filepath.Join(dir, "pillion-bench", "caddy"); fileThere(path) {
+			return path, nil
+		}
+	}
+	return "", errors.New("caddy is not built: run make bench-deps")
+}
+
+func fileThere(path string) bool { _, err := os.Stat(path); return err == nil }
+
+func (s *caddy) available(ctx context.Context) (string, error) {
+	path, err := s.path()
+	if err != nil {
+		return "", err
+	}
+	return versionOf(ctx, path, "version", `v(\S+)`)
+}
+
+func (s *caddy) prepare(p place) (proc.Spec, string, error) {
+	path, err := s.path()
+	if err != nil {
+		return proc.Spec{}, "", err
+	}
+	config, addr, err := configure(p, "caddy.tmpl", "Caddyfile", nil)
+	return proc.Spec{Name: s.name(), Path: path, Dir: p.dir, Cores: p.cores, Args: []string{"run", "--config", config, "--adapter", "caddyfile"}}, addr, err
 }
 
 // workDir makes a folder in memory where there is a tmpfs, else beside the others.
