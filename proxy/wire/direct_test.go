@@ -24,11 +24,17 @@ type direct struct {
 
 func startDirect(t *testing.T, l Limits, during func(*Conn)) *direct {
 	t.Helper()
+	return startDirectOn(t, l, during, func(ln net.Listener) net.Listener { return ln })
+}
+
+// startDirectOn puts something between the server and its listener.
+func startDirectOn(t *testing.T, l Limits, during func(*Conn), over func(net.Listener) net.Listener) *direct {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &direct{Listener: Listen(ln, l, nil), during: during}
+	d := &direct{Listener: Listen(over(ln), l, nil), during: during}
 	d.Answer(d.answer)
 	done := make(chan struct{})
 	go func() {
@@ -60,7 +66,7 @@ func (d *direct) answer(c *Conn, head []byte) (Outcome, time.Time) {
 		d.during(c)
 	}
 	d.answered.Add(1)
-	if c.Send(time.Now(), []byte("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"), []byte("direct")) != nil {
+	if c.Send(time.Now(), []byte("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ndirect"), nil) != nil {
 		return Failed, time.Now()
 	}
 	return Answered, time.Now()
@@ -87,7 +93,7 @@ func (d *direct) serve(c *Conn) {
 }
 
 type client struct {
-	*net.TCPConn
+	net.Conn
 	r *bufio.Reader
 	t *testing.T
 }
@@ -100,7 +106,7 @@ func (d *direct) dial(t *testing.T) *client {
 	}
 	t.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	return &client{nc.(*net.TCPConn), bufio.NewReader(nc), t}
+	return &client{nc, bufio.NewReader(nc), t}
 }
 
 func (c *client) send(s string) {
@@ -169,7 +175,6 @@ func TestDirectPipelined(t *testing.T) {
 func TestDirectInPieces(t *testing.T) {
 	d := startDirect(t, limits(), nil)
 	c := d.dial(t)
-	_ = c.SetNoDelay(true)
 	for at := 1; at < len(getDirect); at++ {
 		c.send(getDirect + getDirect[:at])
 		c.want("direct")
@@ -193,7 +198,7 @@ func TestDirectSeesTheEnd(t *testing.T) {
 			c.want("direct")
 		}
 		c.send(getDirect)
-		_ = c.CloseWrite()
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
 		c.want("direct")
 		c.wantEnd()
 	}

@@ -23,7 +23,7 @@ type filler struct {
 }
 
 func (f *filler) init(c *Conn) {
-	f.read = (*Conn).fillPlain
+	f.read, f.fd = (*Conn).fillPlain, -1 // 0 would be the process's standard input
 	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return
@@ -32,7 +32,7 @@ func (f *filler) init(c *Conn) {
 	if err != nil {
 		return
 	}
-	f.raw, f.fd = raw, -1
+	f.raw = raw
 	f.read = (*Conn).fillRaw
 	f.try = c.try
 }
