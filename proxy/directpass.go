@@ -68,11 +68,7 @@ func (x *exchange) appendPassed(body *upstream.Body) bool {
 	if x.out = b; !ok {
 		return false
 	}
-	if e := x.route.responseEdit; e != nil {
-		for i := range e.lines {
-			b = appendLine(b, e.lines[i].name, e.lines[i].value)
-		}
-	}
+	b = x.appendAdded(b)
 	b = strconv.AppendInt(append(b, "Content-Length: "...), body.Size(), 10)
 	b = append(b, "\r\nCache-Status: "...)
 	st := x.statusOf(cache.Status{Fwd: x.fwd, Detail: x.detail}, false)
@@ -224,13 +220,15 @@ func (x *exchange) passOn(c *call) (did wire.Outcome, at time.Time) {
 		x.fetched.err = err
 		return wire.Passed, x.began
 	}
-	did = x.sendPassed(c, into[:ahead], large != nil)
-	return did, x.finishPassed(c, did)
+	did, sent := x.sendPassed(c, into[:ahead], large != nil)
+	return did, x.finishPassed(c, sent)
 }
 
-// sendPassed sends what is there, and then the rest as it comes.
-func (x *exchange) sendPassed(c *call, first []byte, apart bool) wire.Outcome {
+// sendPassed sends what is there, and then the rest as it comes. sent is what there was of
+// the body.
+func (x *exchange) sendPassed(c *call, first []byte, apart bool) (did wire.Outcome, sent int64) {
 	var err error
+	sent = int64(len(first))
 	if apart {
 		err = x.wire.Send(x.now, x.out, first)
 	} else {
@@ -238,19 +236,20 @@ func (x *exchange) sendPassed(c *call, first []byte, apart bool) wire.Outcome {
 	}
 	if err == nil && !c.body.Complete() {
 		rest := outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout}
-		_, err = rest.send(c.body)
+		var n int64
+		n, err = rest.send(c.body)
+		sent += n
 	}
 	if err != nil {
 		x.wire.Abort() // the client must not take what it has for the whole
-		return wire.Failed
+		return wire.Failed, sent
 	}
-	return wire.Answered
+	return wire.Answered, sent
 }
 
 // finishPassed ends the exchange with the application, counts and logs.
-func (x *exchange) finishPassed(c *call, did wire.Outcome) time.Time {
+func (x *exchange) finishPassed(c *call, sent int64) time.Time {
 	x.status, x.outcome = c.body.Status(), outcomePass
-	size := c.body.Size()
 	_ = c.Close()
 	x.fetched = fetched{}
 	if cap(x.out) > maxKept {
@@ -260,7 +259,7 @@ func (x *exchange) finishPassed(c *call, did wire.Outcome) time.Time {
 	took := at.Sub(x.began)
 	x.h.stats.count(x.shard, x.outcome, x.status, took)
 	if x.logs() {
-		x.logAccess(took, size)
+		x.logAccess(took, sent)
 	}
 	x.h.release(x)
 	return at

@@ -5,6 +5,7 @@ package proxy_test
 import (
 	"bytes"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func served() map[string]string {
 		"large hit": "GET /large HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 	}
 	all := hits()
-	for _, name := range []string{"public", "vary", "session", "cookie", "edited"} {
+	for _, name := range []string{"public", "vary", "session", "cookie", "edited", "conditional", "edited 304", "head"} {
 		m[name] = all[name]
 	}
 	m["hit"] = all["public"] // as "make profile" and "make hotpath" call it
@@ -71,6 +72,10 @@ func exchange(tb testing.TB, p *pod, name, request string) (again func()) {
 	tb.Cleanup(func() { _ = c.Close() })
 	must(tb, c.SetDeadline(time.Now().Add(5*time.Minute)))
 	send, buf := []byte(request), make([]byte, 64<<10)
+	sizes := []int{1024, 20_000}
+	if strings.HasPrefix(request, "HEAD") || strings.Contains(request, "If-None-Match") {
+		sizes = []int{0}
+	}
 	ask := func() []byte {
 		if _, err := c.Write(send); err != nil {
 			tb.Fatal(err)
@@ -80,7 +85,7 @@ func exchange(tb testing.TB, p *pod, name, request string) (again func()) {
 			if n += m; err != nil {
 				tb.Fatal(err)
 			}
-			if end := bytes.Index(buf[:n], []byte("\r\n\r\n")); end >= 0 && (n-end-4 == 1024 || n-end-4 == 20_000) {
+			if end := bytes.Index(buf[:n], []byte("\r\n\r\n")); end >= 0 && slices.Contains(sizes, n-end-len("\r\n\r\n")) {
 				return buf[:n]
 			}
 		}
