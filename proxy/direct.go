@@ -39,7 +39,7 @@ func (h *Handler) direct(w *wire.Conn, head []byte) (did wire.Outcome, at time.T
 			return did, at
 		}
 	}
-	w.Parked = x // the lines stay in the connection's buffer: there is no body to read into it
+	w.Parked = x // the lines stay in the connection's buffer, into which no body of a known length is read
 	return wire.Passed, at
 }
 
@@ -72,8 +72,8 @@ func (x *exchange) recallSession() bool {
 		return false
 	}
 	x.checked, x.sessionStatus, x.recalled = true, res.Status, res
-	if x.route.csrf != nil && x.unsafe() || !p.Allows(res.Session) {
-		return false
+	if !x.mayBeFrom(&res) || !p.Allows(res.Session) {
+		return false // Handle refuses it
 	}
 	x.session = res.Session
 	return true

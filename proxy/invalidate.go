@@ -16,11 +16,16 @@ func (x *exchange) invalidate() { x.invalidateAll(true) }
 func (x *exchange) invalidateOthers() { x.invalidateAll(false) }
 
 func (x *exchange) invalidateAll(withOwn bool) {
-	method := string(x.method)
 	x.fields = x.fields[:0]
 	for name, value := range x.ctx.Response.Header.All() {
 		x.fields = append(x.fields, cache.Field{Name: name, Value: value})
 	}
+	x.invalidateBy(withOwn)
+}
+
+// invalidateBy is invalidate for a response whose status and fields are in x.
+func (x *exchange) invalidateBy(withOwn bool) {
+	method := string(x.method)
 	ctx := context.Background()
 	if groups, _ := cache.AppendInvalidatedGroups(nil, method, x.fields); len(groups) > 0 {
 		for _, g := range groups {

@@ -20,12 +20,17 @@ func served() map[string]string {
 	m := map[string]string{
 		"pass":      "GET /pass HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 		"pass mine": "GET /pass-mine HTTP/1.1\r\nHost: h\r\n" + browser + "X-Session-ID: s1\r\n\r\n",
+		"pass head": "HEAD /pass HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 		"large hit": "GET /large HTTP/1.1\r\nHost: h\r\n" + browser + "\r\n",
 	}
 	all := hits()
 	for _, name := range []string{"public", "vary", "session", "cookie", "edited", "conditional", "edited 304", "head"} {
 		m[name] = all[name]
 	}
+	const kib = "Content-Type: application/json\r\nContent-Length: 1024\r\n\r\n"
+	m["pass post"] = "POST /pass HTTP/1.1\r\nHost: h\r\n" + browser + kib + strings.Repeat("x", 1024)
+	m["pass post mine"] = "POST /pass-mine HTTP/1.1\r\nHost: h\r\n" + browser + "Sec-Fetch-Site: same-origin\r\nCookie: session_id=s1\r\n" + kib + strings.Repeat("x", 1024)
+	m["pass post 404"] = "POST /pass-not HTTP/1.1\r\nHost: h\r\n" + browser + kib + strings.Repeat("x", 1024)
 	m["hit"] = all["public"] // as "make profile" and "make hotpath" call it
 	return m
 }
@@ -33,6 +38,8 @@ func served() map[string]string {
 // servedRig is hotRig with an application that allocates nothing, for what is passed on.
 func servedRig(tb testing.TB) *pod {
 	const response = "HTTP/1.1 200 OK\r\nServer: app\r\nContent-Type: text/plain\r\nETag: \"v1\"\r\nContent-Length: "
+	const missing = "HTTP/1.1 404 Not Found\r\nServer: app\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n"
+	not, empty := []byte(missing+strings.Repeat("x", 1024)), []byte(response+"1024\r\n\r\n")
 	small, large := []byte(response+"1024\r\n\r\n"+strings.Repeat("x", 1024)), []byte(response+"20000\r\n\r\n"+strings.Repeat("x", 20_000))
 	app := apptest.Start(tb, apptest.Each(func(c *apptest.Conn) error {
 		p := make([]byte, 4096)
@@ -42,8 +49,13 @@ func servedRig(tb testing.TB) *pod {
 				return err
 			}
 			answer := small
-			if bytes.HasPrefix(p[:n], []byte("GET /large")) {
+			switch {
+			case bytes.HasPrefix(p[:n], []byte("GET /large")):
 				answer = large
+			case bytes.HasPrefix(p[:n], []byte("HEAD")):
+				answer = empty
+			case bytes.HasPrefix(p[:n], []byte("POST /pass-not")):
+				answer = not
 			}
 			if _, err := c.Conn.Write(answer); err != nil {
 				return err
@@ -58,7 +70,7 @@ func servedRig(tb testing.TB) *pod {
 			r.ResponseHeaders.Set = map[string]string{"X-Frame-Options": "DENY"}
 		}),
 	}, nil, 0)
-	r.rules = append([]proxy.Rule{rule("pass", "/pass", off), rule("pass mine", "/pass-mine", off, required), rule("mine", "/mine", required, ttl(time.Hour))}, r.rules...)
+	r.rules = append([]proxy.Rule{rule("pass", "/pass", off), rule("pass not", "/pass-not", off), rule("pass mine", "/pass-mine", off, required, func(r *proxy.Rule) { r.CSRF.Mode = "on" }), rule("mine", "/mine", required, ttl(time.Hour))}, r.rules...)
 	r.up.URL = app.URL()
 	r.setSession("s1", `{"user_id": 7}`)
 	return r.addPod()
@@ -91,7 +103,10 @@ func exchange(tb testing.TB, p *pod, name, request string) (again func()) {
 		}
 	}
 	what := []byte("; hit")
-	if strings.HasPrefix(name, "pass") {
+	switch {
+	case strings.HasPrefix(name, "pass post"):
+		what = []byte("; fwd=method")
+	case strings.HasPrefix(name, "pass"):
 		what = []byte("; fwd=bypass")
 	}
 	eventually(tb, name+" as it is measured", func() bool { return bytes.Contains(ask(), what) })
@@ -100,6 +115,11 @@ func exchange(tb testing.TB, p *pod, name, request string) (again func()) {
 			tb.Fatalf("not %s: %.300s", what, buf)
 		}
 	}
+}
+
+// invalidating are the requests that write to Redis, with what that may allocate.
+func invalidating() map[string]float64 {
+	return map[string]float64{"pass post": 30, "pass post mine": 90}
 }
 
 // The whole way of a request, from socket to socket.
@@ -112,8 +132,8 @@ func TestServedRequestsDoNotAllocate(t *testing.T) {
 				again()
 			}
 			// What the process does beside, such as heartbeats, comes to less than one.
-			if n := testing.AllocsPerRun(2000, again); n != 0 {
-				t.Errorf("%v allocations", n)
+			if n := testing.AllocsPerRun(2000, again); n > invalidating()[name] {
+				t.Errorf("%v allocations, want %v at most", n, invalidating()[name])
 			}
 		})
 	}

@@ -35,7 +35,6 @@ type twin struct {
 	log     lines
 	queue   backlog
 	handled atomic.Int64 // requests that reached Handle
-	asked   int
 	mu      sync.Mutex
 	got     []string // requests that reached the application
 }
@@ -77,16 +76,19 @@ type led struct {
 	tasks   []proxy.Task
 }
 
-// ask sends the same bytes to both, of n requests, and wants the same to follow.
-func (w *twins) ask(t *testing.T, request string, n int) {
+// ask sends the same bytes to both, of n requests, and wants the same to follow. It gives
+// what the direct one did.
+func (w *twins) ask(t *testing.T, request string, n int) led {
 	t.Helper()
 	got, want := w.direct.ask(t, request, n), w.handle.ask(t, request, n)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("direct:\n%.2000s\nHandle:\n%.2000s", got, want)
 	}
+	return got
 }
 
 func (s led) String() string {
+	s.answers = slices.Clone(s.answers)
 	for i := range s.answers {
 		s.answers[i].body = fmt.Sprintf("%.40s, %d in all", s.answers[i].body, len(s.answers[i].body))
 	}
@@ -95,14 +97,12 @@ func (s led) String() string {
 
 func (w *twin) ask(t *testing.T, request string, n int) (s led) {
 	t.Helper()
-	before := w.log.String()
 	s.answers = observe(t, w.pod, request, n)
 	// A client may see the end of an answer before its line is written.
-	w.asked += n
 	eventually(t, "the lines of the access log", func() bool {
-		return strings.Count(w.log.String(), `"message":"request"`) == w.asked
+		return strings.Count(w.log.String(), `"message":"request"`) == n
 	})
-	for line := range strings.Lines(w.log.String()[len(before):]) {
+	for line := range strings.Lines(w.log.take()) {
 		s.log = append(s.log, comparable(t, line))
 	}
 	w.mu.Lock()
@@ -153,7 +153,7 @@ func (w *twins) directly(t *testing.T, run func()) {
 }
 
 // scripted is an application that answers /x/NAME with the bytes of that name; a "|" in
-// them is where it waits a moment. seen gets each request as it came.
+// them is where it waits a moment. A method may have an answer of its own, "POST-NAME". seen gets each request as it came.
 func scripted(t *testing.T, responses map[string]string, seen func(raw string)) (url string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -176,7 +176,11 @@ func scripted(t *testing.T, responses map[string]string, seen func(raw string)) 
 			}
 			raw.Reset()
 			name := q.URL.Path[strings.LastIndexByte(q.URL.Path, '/')+1:]
-			for i, part := range strings.Split(without(q.Method, responses[name]), "|") {
+			response, own := responses[q.Method+"-"+name]
+			if !own {
+				response = responses[name]
+			}
+			for i, part := range strings.Split(without(q.Method, response), "|") {
 				if i > 0 {
 					time.Sleep(5 * time.Millisecond) // the parts arrive apart
 				}

@@ -33,8 +33,12 @@ func TestDirectOverTLS(t *testing.T) {
 		c.want("direct")
 		c.send(getPassed)
 		c.want("passed")
+		c.send(getDirect + post("/body", "hello")[:len(post("/body", "hello"))-2])
+		c.want("direct")
+		c.send("lo")
+		c.want("directhello")
 	}
-	if d.answered.Load() != 3 {
+	if d.answered.Load() != 9 {
 		t.Errorf("%d answers of Direct", d.answered.Load())
 	}
 }

@@ -53,7 +53,13 @@ func (c *Conn) try(fd uintptr) bool {
 		}
 		room := c.pull(int(fd))
 		if f.n <= 0 {
-			return f.err != syscall.EAGAIN
+			if f.err != syscall.EAGAIN {
+				return true
+			}
+			if c.head.end > 0 {
+				c.armBody()
+			}
+			return false
 		}
 		if c.taken || c.raw || c.ln.direct == nil {
 			return true
@@ -64,6 +70,8 @@ func (c *Conn) try(fd uintptr) bool {
 			// look all the same: who has one request only may have ended with it.
 			f.blind = f.n < room && c.served > 1
 			c.rest(f.blind)
+		case turnBody:
+			c.room()
 		case turnEnd:
 			f.n = 0
 			return true
