@@ -33,6 +33,7 @@ type Conn interface {
 	Peek(key []byte, now time.Time) *redisconn.Value
 	Get(ctx context.Context, key string, mode redisconn.Mode) (*redisconn.Value, error)
 	Write(ctx context.Context, key string, build func(rueidis.Builder) rueidis.Completed) (rueidis.RedisMessage, error)
+	WriteAll(ctx context.Context, keys []string, build func(b rueidis.Builder, i int) rueidis.Completed) error
 	Run(ctx context.Context, fn func(context.Context, rueidis.Client) (int64, error)) (int64, error)
 	Watch(key string) (changed <-chan struct{}, stop func())
 	Forget(keys ...string)
@@ -323,4 +324,16 @@ func (s *Store) PurgeKey(ctx context.Context, key, leaseKey string) (found bool,
 	}
 	n, err := msg.AsInt64()
 	return n > 0, err
+}
+
+// PurgeKeys is PurgeKey for several entries, in one wait. An error says that not all are
+// known to be removed.
+func (s *Store) PurgeKeys(ctx context.Context, keys, leaseKeys []string) error {
+	err := s.conn.WriteAll(ctx, keys, func(b rueidis.Builder, i int) rueidis.Completed {
+		return b.Unlink().Key(keys[i], leaseKeys[i], PartsKey(keys[i]), PartsLease(keys[i])).Build()
+	})
+	for _, key := range keys {
+		s.conn.Forget(PartsKey(key))
+	}
+	return err
 }

@@ -35,14 +35,27 @@ rules:
 // then, pools are filled, and what is stored is in memory.
 const warmUp = 2000
 
-// scenarios are requests by the name of what they measure, and of their path.
-func scenarios() []string { return []string{"hit", "session", "pass"} }
+// scenarios are names of what is measured, in order.
+func scenarios() []string { return []string{"hit", "304", "session", "pass", "post"} }
+
+// request is that of a scenario, and the status and length of its answer.
+func request(name string) (send []byte, status, size int) {
+	switch name {
+	case "304":
+		return []byte("GET /hit HTTP/1.1\r\nIf-None-Match: \"v1\"\r\n" + fields), http.StatusNotModified, 0
+	case "post":
+		return []byte("POST /pass HTTP/1.1\r\nContent-Length: 1024\r\n" + fields + strings.Repeat("x", 1024)), http.StatusOK, 1024
+	}
+	return []byte("GET /" + name + " HTTP/1.1\r\n" + fields), http.StatusOK, 1024
+}
 
 const fields = "Host: app.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/130.0\r\n" +
 	"Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nCookie: theme=dark; session_id=s1\r\n\r\n"
 
 func TestHotpath(t *testing.T) {
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.Copy(io.Discard, q.Body)
+		w.Header().Set("ETag", `"v1"`)
 		_, _ = io.WriteString(w, strings.Repeat("x", 1024))
 	}))
 	defer app.Close()
@@ -67,23 +80,24 @@ func TestHotpath(t *testing.T) {
 // count gives what one request costs, by unit.
 func count(t *testing.T, p *programtest.Process, name string) costs {
 	c := dial(t, p.Addr)
-	request := []byte("GET /" + name + " HTTP/1.1\r\n" + fields)
+	send, status, size := request(name)
+	ask := func() { c.ask(send, status, size) }
 	for range warmUp {
-		c.ask(request)
+		ask()
 	}
 	idle := allocations(t, p) // a reading costs some itself
 	idle = allocations(t, p) - idle
 	out := make(costs)
 	before := allocations(t, p)
 	for range *requests {
-		c.ask(request)
+		ask()
 	}
 	perRequest := float64(allocations(t, p)-before-idle) / float64(*requests)
 	out["allocations"] = max(0, perRequest)
 	for unit, events := range map[string][]string{"calls": ioCalls(), "instructions": {"instructions:u"}} {
 		n, err := perf(p.PID(), events, func() {
 			for range *requests {
-				c.ask(request)
+				ask()
 			}
 		})
 		if err != nil {
@@ -142,7 +156,7 @@ func dial(t *testing.T, addr string) *client {
 	return &client{t, nc, bufio.NewReader(nc)}
 }
 
-func (c *client) ask(request []byte) {
+func (c *client) ask(request []byte, status, size int) {
 	if _, err := c.nc.Write(request); err != nil {
 		c.t.Fatal(err)
 	}
@@ -150,7 +164,7 @@ func (c *client) ask(request []byte) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if n, err := io.Copy(io.Discard, resp.Body); n != 1024 || err != nil || resp.StatusCode != http.StatusOK {
+	if n, err := io.Copy(io.Discard, resp.Body); n != int64(size) || err != nil || resp.StatusCode != status {
 		c.t.Fatalf("status %d, %d bytes: %v", resp.StatusCode, n, err)
 	}
 }

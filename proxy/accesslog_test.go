@@ -35,6 +35,14 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
+// take gives what was logged since it was last called.
+func (l *lines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return l.b.String()
+}
+
 // requests gives the access log's lines for a path.
 func (l *lines) requests(t *testing.T, path string) (out []map[string]any) {
 	t.Helper()

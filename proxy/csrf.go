@@ -54,14 +54,19 @@ func (c *ruleCheck) csrf(s *CSRF) {
 // fromOwnSite refuses a request that another site may have made a browser send with the
 // session's cookie. A header no other site can set: requests with one pass.
 func (x *exchange) fromOwnSite(res *sessioncheck.Result) bool {
-	c := x.route.csrf
-	if c == nil || !res.FromCookie || !x.upgrade && !x.unsafe() || x.allowsOrigin(c) {
+	if x.mayBeFrom(res) {
 		return true
 	}
 	x.h.stats.refused("csrf")
 	x.outcome = outcomeForbidden
 	x.problem(fasthttp.StatusForbidden, "The request does not come from a page of this site (csrf).", "")
 	return false
+}
+
+// mayBeFrom is fromOwnSite without an effect.
+func (x *exchange) mayBeFrom(res *sessioncheck.Result) bool {
+	c := x.route.csrf
+	return c == nil || !res.FromCookie || !x.upgrade && !x.unsafe() || x.allowsOrigin(c)
 }
 
 // unsafe says whether a request of the method may change something (RFC 9110 §9.2.1).

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/wire"
@@ -37,7 +39,7 @@ func (h *Handler) direct(w *wire.Conn, head []byte) (did wire.Outcome, at time.T
 			return did, at
 		}
 	}
-	w.Parked = x // the lines stay in the connection's buffer: there is no body to read into it
+	w.Parked = x // the lines stay in the connection's buffer, into which no body of a known length is read
 	return wire.Passed, at
 }
 
@@ -70,16 +72,17 @@ func (x *exchange) recallSession() bool {
 		return false
 	}
 	x.checked, x.sessionStatus, x.recalled = true, res.Status, res
-	if x.route.csrf != nil && x.unsafe() || !p.Allows(res.Session) {
-		return false
+	if !x.mayBeFrom(&res) || !p.Allows(res.Session) {
+		return false // Handle refuses it
 	}
 	x.session = res.Session
 	return true
 }
 
-// recallEntry is lookup for the plain case: nil, without any effect, for every other.
+// recallEntry is lookup for the plain case, with the status of the answer in x.status: nil,
+// without any effect, for every other.
 func (x *exchange) recallEntry() *stored {
-	if !x.isGet() || x.route.dressed || x.snap.noVarySearch && x.hasQuery || x.bypass() != "" || x.ranged || !x.persistent() || !x.setKey() {
+	if !x.isGet() && !x.isHead() || x.route.dressed || x.snap.noVarySearch && x.hasQuery || x.bypass() != "" || x.ranged || !x.persistent() || !x.setKey() {
 		return nil
 	}
 	s := x.peek(x.redisKey)
@@ -98,11 +101,12 @@ func (x *exchange) recallEntry() *stored {
 		return nil
 	}
 	switch s.entry.Status {
-	case 204, 206, 304:
+	case 206, 304:
 		return nil
 	}
-	if c := x.conditions(); len(c) > 0 && cache.NotModified(c, s.fields(), s.entry.Status, time.UnixMilli(s.entry.StoredAt)) {
-		return nil
+	x.status = s.entry.Status
+	if x.isUnmodified(s) {
+		x.status = fasthttp.StatusNotModified
 	}
 	return s
 }
@@ -150,7 +154,7 @@ func (s *stored) parse() (ok bool) {
 
 // fields gives the parsed header, also of a lean entry.
 func (s *stored) fields() cache.Header {
-	if len(s.header) == 0 {
+	if len(s.header) == 0 && len(s.entry.Header) > 0 {
 		s.parse()
 	}
 	return s.header
@@ -198,8 +202,12 @@ const (
 
 // answer writes a hit, counts and logs it.
 func (x *exchange) answer(s *stored) (did wire.Outcome, at time.Time) {
-	x.status, x.outcome = s.entry.Status, outcomeHit
+	x.outcome = outcomeHit
 	b, body := x.appendHit(x.out[:0], s), s.entry.Body
+	if x.isHead() || x.status == fasthttp.StatusNotModified {
+		body = nil
+	}
+	size := len(body)
 	if len(body) <= maxJoined {
 		b, body = append(b, body...), nil
 	}
@@ -214,7 +222,7 @@ func (x *exchange) answer(s *stored) (did wire.Outcome, at time.Time) {
 	took := at.Sub(x.began)
 	x.h.stats.count(x.shard, x.outcome, x.status, took)
 	if x.logs() {
-		x.logAccess(took, int64(len(s.entry.Body)))
+		x.logAccess(took, int64(size))
 	}
 	x.h.release(x)
 	return did, at
@@ -222,10 +230,14 @@ func (x *exchange) answer(s *stored) (did wire.Outcome, at time.Time) {
 
 // appendHit appends the head of the answer: that of serve and dress.
 func (x *exchange) appendHit(b []byte, s *stored) []byte {
-	b = appendStatusLine(b, s.entry.Status)
-	b = append(b, x.formOf(s).fieldsOf(s)...)
-	b = strconv.AppendInt(append(b, "Content-Length: "...), int64(len(s.entry.Body)), 10)
-	b = strconv.AppendInt(append(b, "\r\nAge: "...), int64(s.entry.Age(x.now)/time.Second), 10)
+	b = appendStatusLine(b, x.status)
+	if x.status == fasthttp.StatusNotModified {
+		b = x.appendIn304(b, s)
+	} else {
+		b = append(b, x.formOf(s).fieldsOf(s)...)
+	}
+	b = x.appendLength(b, int64(len(s.entry.Body)))
+	b = strconv.AppendInt(append(b, "Age: "...), int64(s.entry.Age(x.now)/time.Second), 10)
 	b = append(b, "\r\nCache-Status: "...)
 	st := x.statusOf(cache.Status{Hit: true, TTL: s.entry.TTL(x.now), HasTTL: true}, true)
 	b = cache.AppendStatus(b, &st)
@@ -233,6 +245,39 @@ func (x *exchange) appendHit(b []byte, s *stored) []byte {
 	if id := x.requestID(); len(id) > 0 {
 		b = appendLine(b, x.snap.requestField, id)
 	}
+	return append(b, '\r', '\n')
+}
+
+// appendIn304 appends the fields of a 304, stored and the rule's own: what notModified and
+// editResponse leave.
+func (x *exchange) appendIn304(b []byte, s *stored) []byte {
+	whole, header := x.formOf(s).block == nil, s.fields()
+	hasETag := header.Has("ETag")
+	for i := range header {
+		if l := &header[i]; cache.In304(l.Name, hasETag) && (whole || !x.leavesOut(l.Name)) {
+			b = appendLine(b, l.Name, l.Value)
+		}
+	}
+	return x.appendAdded(b)
+}
+
+// appendAdded appends what the rule adds.
+func (x *exchange) appendAdded(b []byte) []byte {
+	if e := x.route.responseEdit; e != nil {
+		for i := range e.lines {
+			b = appendLine(b, e.lines[i].name, e.lines[i].value)
+		}
+	}
+	return b
+}
+
+// appendLength says how long the body is. It is not said where there is never one
+// (RFC 9110 §8.6), and not of the body that a 304 stands for.
+func (x *exchange) appendLength(b []byte, size int64) []byte {
+	if x.status == fasthttp.StatusNoContent || x.status == fasthttp.StatusNotModified {
+		return b
+	}
+	b = strconv.AppendInt(append(b, "Content-Length: "...), size, 10)
 	return append(b, '\r', '\n')
 }
 
@@ -280,12 +325,7 @@ func (x *exchange) makeForm(s *stored) *form {
 	if e == nil && len(block) == len(s.entry.Header) {
 		return &x.route.verbatim
 	}
-	if e != nil {
-		for i := range e.lines {
-			block = appendLine(block, e.lines[i].name, e.lines[i].value)
-		}
-	}
-	return &form{snap: x.snap, route: x.route, block: block}
+	return &form{snap: x.snap, route: x.route, block: x.appendAdded(block)}
 }
 
 // leavesOut says whether a stored field does not go out with a hit.

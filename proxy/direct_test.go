@@ -1,15 +1,9 @@
 package proxy_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"reflect"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,53 +11,10 @@ import (
 	"github.com/pillion-proxy/pillion/proxy"
 )
 
-// scripted is an application that answers /x/NAME with the bytes of that name; a "|" in
-// them is where it waits a moment.
-func scripted(t *testing.T, responses map[string]string) (url string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	var serving sync.WaitGroup
-	serve := func(nc net.Conn) {
-		defer nc.Close()
-		r := bufio.NewReader(nc)
-		for {
-			q, err := http.ReadRequest(r)
-			if err != nil {
-				return
-			}
-			name := q.URL.Path[strings.LastIndexByte(q.URL.Path, '/')+1:]
-			for i, part := range strings.Split(responses[name], "|") {
-				if i > 0 {
-					time.Sleep(5 * time.Millisecond) // the parts arrive apart
-				}
-				if _, err := io.WriteString(nc, part); err != nil {
-					return
-				}
-			}
-			if strings.HasPrefix(name, "cut") || strings.HasPrefix(name, "close") {
-				return
-			}
-		}
-	}
-	serving.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go serve(nc)
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		serving.Wait()
-	})
-	return "http://" + ln.Addr().String()
+// dated is the begin of a response: some minutes old, and fresh for an hour all the same.
+func dated(line string) string {
+	return "HTTP/1.1 " + line + "\r\nDate: " + time.Now().Add(-5*time.Minute).UTC().Format(http.TimeFormat) + "\r\n"
 }
-
-// plainHead is a response without Content-Length.
-const plainHead = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: text/plain\r\n"
 
 func sized(head, body string) string {
 	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", head, len(body), body)
@@ -71,14 +22,18 @@ func sized(head, body string) string {
 
 // oddResponses are those for which an answer of direct could differ from Handle's.
 func oddResponses() map[string]string {
+	plainHead := dated("200 OK") + "Content-Type: text/plain\r\n"
 	long, longer := strings.Repeat("x", 9000), strings.Repeat("y", 200_000)
 	m := map[string]string{
 		"plain":         sized(plainHead, "hello"),
 		"empty":         sized(plainHead, ""),
-		"lower":         sized("HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-type: a/b\r\netag: \"x\"\r\n", "hello"),
+		"lower":         sized(strings.Replace(dated("200 OK"), "Date", "date", 1)+"content-type: a/b\r\netag: \"x\"\r\n", "hello"),
 		"undated":       sized("HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n", "hello"),
 		"untyped":       sized("HTTP/1.1 200 OK\r\n", "hello"),
 		"two types":     sized(plainHead+"Content-Type: text/html\r\n", "hello"),
+		"tagged":        sized(plainHead+"ETag: \"x\"\r\nVary: Accept-Encoding\r\nLast-Modified: Wed, 01 Jan 2020 00:00:00 GMT\r\n", "hello"),
+		"dated":         sized(plainHead+"Last-Modified: Wed, 01 Jan 2020 00:00:00 GMT\r\n", "hello"),
+		"described":     sized(plainHead+"ETag: \"x\"\r\nContent-Encoding: x\r\nContent-Language: en\r\nContent-Location: /a\r\nContent-Digest: a\r\nExpires: Thu, 01 Jan 2015 00:00:00 GMT\r\nCache-Control: max-age=3600\r\n", "hello"),
 		"cookies":       sized(plainHead+"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nLink: <a>\r\nLink: <b>\r\n", "hello"),
 		"closing":       sized(plainHead+"Connection: close\r\n", "hello"),
 		"keeping":       sized(plainHead+"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n", "hello"),
@@ -87,18 +42,31 @@ func oddResponses() map[string]string {
 		"aged":          sized(plainHead+"Age: 5\r\nCache-Status: front; hit\r\n", "hello"),
 		"with an id":    sized(plainHead+"X-Request-Id: the-application's\r\n", "hello"),
 		"space":         sized(plainHead+"X-Space : a \t\r\nX-Empty:\r\nX-Colon: a:b: c\r\n", "hello"),
-		"not found":     sized("HTTP/1.1 404 Not Found\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n", "no"),
-		"failing":       sized("HTTP/1.1 500 Oh dear\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nRetry-After: 3\r\n", "no"),
-		"no reason":     sized("HTTP/1.1 200\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n", "ok"),
-		"204":           "HTTP/1.1 204 No Content\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n",
-		"304":           "HTTP/1.1 304 Not Modified\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nETag: \"x\"\r\n\r\n",
+		"not found":     sized(dated("404 Not Found"), "no"),
+		"failing":       sized(dated("500 Oh dear")+"Retry-After: 3\r\n", "no"),
+		"no reason":     sized(dated("200"), "ok"),
+		"204":           dated("204 No Content") + "\r\n",
+		"304":           dated("304 Not Modified") + "ETag: \"x\"\r\n\r\n",
 		"chunked":       plainHead + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 		"close":         plainHead + "\r\nhello",
-		"http10":        sized("HTTP/1.0 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n", "hello"),
+		"http10":        sized(strings.Replace(dated("200 OK"), "1.1", "1.0", 1), "hello"),
 		"long":          sized(plainHead, long),
 		"longer":        sized(plainHead, longer),
 		"slow":          fmt.Sprintf("%sContent-Length: 10\r\n\r\n|hello|world", plainHead),
 		"slow head":     "HTTP/1.1 200 OK\r\nContent-|Length: 5\r\n|\r\nhello",
+		"201":           sized(dated("201 Created")+"Location: /hit/x/plain?q\r\nETag: \"x\"\r\n", "hello"),
+		"303":           sized(dated("303 See Other")+"Location: /hit/x/plain\r\nContent-Location: http://h/hit/x/lower\r\n", ""),
+		"205":           sized(dated("205 Reset Content"), ""),
+		"304 of length": dated("304 Not Modified") + "Content-Length: 5\r\nETag: \"x\"\r\n\r\n",
+		"grouped":       sized(plainHead+"Cache-Groups: \"g\"\r\n", "hello"),
+		"regrouped":     sized(dated("404 Not Found")+"Cache-Group-Invalidation: \"g\", \"h\"\r\n", "hello"),
+		"tasks":         sized(plainHead+"Pillion-Enqueue: emails;task=\"a\"\r\n", "hello"),
+		"no queue":      sized(plainHead+"Pillion-Enqueue: nowhere;task=\"a\"\r\n", "hello"),
+		"mixed":         sized(plainHead, "hello"),
+		"POST mixed":    sized(dated("404 Not Found"), "no"),
+		"*":             sized(plainHead, "any"),
+		"located":       sized(plainHead+"Content-Location: /kept/x/located\r\nCache-Control: max-age=3600\r\n", "hello"),
+		"cut 201":       dated("201 Created") + "Location: /hit/x/plain\r\nContent-Length: 10\r\n\r\nhello",
 		"cut":           plainHead + "Content-Length: 10\r\n\r\nhello",
 		"cut long":      fmt.Sprintf("%sContent-Length: 200000\r\n\r\n%s", plainHead, long),
 		"early hints":   "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + sized(plainHead, "hello"),
@@ -117,88 +85,70 @@ func oddResponses() map[string]string {
 	return m
 }
 
-// observed is an answer without what differs from one answer to the next.
-type observed struct {
-	status int
-	reason string
-	header http.Header
-	body   string
-	cut    bool
-}
-
-func observe(t *testing.T, p *pod, request string) (out []observed) {
-	t.Helper()
-	c, err := net.Dial("tcp", p.addr)
-	must(t, err)
-	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
-	_, err = io.WriteString(c, request)
-	must(t, err)
-	r := bufio.NewReader(c)
-	for {
-		resp, err := http.ReadResponse(r, &http.Request{Method: "GET"})
-		if err != nil {
-			t.Fatalf("%q: %v", request, err)
-		}
-		b, err := io.ReadAll(resp.Body)
-		h := resp.Header
-		if id := h.Get("X-Request-Id"); len(id) == 32 {
-			h.Set("X-Request-Id", "random")
-		}
-		if d := h.Get("Date"); d != "" && !strings.HasPrefix(d, "Thu, 01 Jan 2026") {
-			h.Set("Date", "now")
-		}
-		status := strings.Join(h.Values("Cache-Status"), ", ")
-		h.Set("Cache-Status", regexp.MustCompile(`ttl=\d+`).ReplaceAllString(status, "ttl=N"))
-		if strings.Contains(status, "hit") && !strings.HasPrefix(status, "front") {
-			h.Set("Age", "N")
-		}
-		if resp.Close {
-			h.Set("Connection", "close")
-		}
-		out = append(out, observed{resp.StatusCode, resp.Status, h, string(b), err != nil})
-		if resp.StatusCode >= 200 {
-			return out
-		}
-	}
-}
-
 // Whatever the application sends, direct gives the client what Handle would give it.
 func TestDirectAnswersAsHandleDoes(t *testing.T) {
 	responses := oddResponses()
-	off := func(r *proxy.Rule) { r.Cache.Mode = cache.ModeOff }
-	edit := func(r *proxy.Rule) {
-		r.ResponseHeaders = proxy.HeaderEdit{Remove: []string{"ETag"}, Set: map[string]string{"Content-Type": "c/d", "X-Frame-Options": "DENY"}, Add: map[string]string{"Link": "</c>"}}
-	}
-	r := newRig(t, []proxy.Rule{
-		rule("pass", "/pass/x/{id}", off), rule("edited", "/edited/x/{id}", off, edit),
-		rule("dressed", "/dressed/x/{id}", off, func(r *proxy.Rule) { r.ResponseHeaders.Remove = []string{"X-Request-Id"} }),
-		rule("hit", "/hit/x/{id}", ttl(time.Hour), cookiesToo), rule("edited hit", "/edited-hit/x/{id}", ttl(time.Hour), edit),
-		rule("mine", "/mine/x/{id}", ttl(time.Hour), required),
-	}, nil, 0)
-	r.quiet, r.up.URL = true, scripted(t, responses)
-	r.setSession("s1", `{"user_id": 7}`)
-	direct := r.addPod()
-	r.handleOnly = true
-	handle := r.addPod()
+	w := newTwins(t, twinRules(), responses, nil)
 	for _, prefix := range []string{"/pass", "/edited", "/dressed", "/hit", "/edited-hit", "/mine"} {
 		for name := range responses {
 			t.Run(prefix+"/"+name, func(t *testing.T) {
-				request := "GET " + prefix + "/x/" + name + " HTTP/1.1\r\nHost: h\r\nX-Session-ID: s1\r\n\r\n"
 				for range 3 { // the miss, the hit that reads from Redis, and those that follow
-					want, got := observe(t, handle, request), observe(t, direct, request)
-					if strings.Contains(want[len(want)-1].header.Get("Cache-Status"), "fwd=uri-miss") {
-						continue // the other pod has a hit then
-					}
-					if !reflect.DeepEqual(got, want) {
-						t.Errorf("direct answers\n%.600s\nand Handle\n%.600s", fmt.Sprint(got), fmt.Sprint(want))
-					}
+					w.ask(t, "GET "+prefix+"/x/"+name+" HTTP/1.1\r\nHost: h\r\nX-Session-ID: s1\r\n\r\n", 1)
 				}
 			})
 		}
 	}
-	if n := direct.handler.Stats(); n.Outcomes["hit"] == 0 || n.Outcomes["pass"] == 0 {
-		t.Errorf("outcomes: %v", n.Outcomes)
+	w.directly(t, func() {
+		for _, path := range []string{"/pass/x/plain", "/edited/x/plain", "/hit/x/plain", "/edited-hit/x/plain", "/mine/x/plain"} {
+			w.ask(t, "GET "+path+" HTTP/1.1\r\nHost: h\r\nX-Session-ID: s1\r\n\r\n", 1)
+		}
+	})
+}
+
+// twinRules are of the kinds for which an answer could differ.
+func twinRules() []proxy.Rule {
+	edit := func(r *proxy.Rule) {
+		r.ResponseHeaders = proxy.HeaderEdit{Remove: []string{"Last-Modified"}, Set: map[string]string{"Content-Type": "c/d", "X-Frame-Options": "DENY"}, Add: map[string]string{"Link": "</c>"}}
+	}
+	return []proxy.Rule{
+		rule("pass", "/pass/x/{id}", uncached), rule("edited", "/edited/x/{id}", uncached, edit),
+		rule("dressed", "/dressed/x/{id}", uncached, func(r *proxy.Rule) { r.ResponseHeaders.Remove = []string{"X-Request-Id"} }),
+		rule("hit", "/hit/x/{id}", ttl(time.Hour), cookiesToo), rule("edited hit", "/edited-hit/x/{id}", ttl(time.Hour), edit),
+		rule("mine", "/mine/x/{id}", ttl(time.Hour), required),
+	}
+}
+
+// A condition that holds is answered with what Handle would give: 304, or a HEAD's head.
+func TestDirectGivesTheSame304(t *testing.T) {
+	responses := oddResponses()
+	w := newTwins(t, twinRules(), responses, nil)
+	conditions := []string{"", "If-None-Match: \"x\"\r\n", "If-None-Match: W/\"x\", \"y\"\r\n", "If-None-Match: \"y\"\r\n", "If-None-Match: *\r\n",
+		"If-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT\r\n", "If-Modified-Since: Thu, 01 Jan 2015 00:00:00 GMT\r\n",
+		"If-None-Match: \"x\"\r\nRange: bytes=0-1\r\n"}
+	ask := func(t *testing.T, method, path, condition string) {
+		t.Helper()
+		w.ask(t, method+" "+path+" HTTP/1.1\r\nHost: h\r\nX-Session-ID: s1\r\n"+condition+"\r\n", 1)
+	}
+	for _, prefix := range []string{"/hit/x/", "/edited-hit/x/", "/mine/x/"} {
+		for name := range responses {
+			t.Run(prefix+name, func(t *testing.T) {
+				for range 3 {
+					ask(t, "GET", prefix+name, "")
+				}
+				for _, condition := range conditions {
+					ask(t, "GET", prefix+name, condition)
+					ask(t, "HEAD", prefix+name, condition)
+				}
+			})
+		}
+		w.directly(t, func() {
+			for _, name := range []string{"plain", "lower", "tagged", "dated", "204", "described"} {
+				for _, condition := range conditions[:len(conditions)-1] {
+					ask(t, "GET", prefix+name, condition)
+					ask(t, "HEAD", prefix+name, condition)
+				}
+			}
+		})
 	}
 }
 

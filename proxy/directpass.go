@@ -6,8 +6,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strconv"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/syntax"
@@ -15,20 +16,20 @@ import (
 	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
-// directPass is fetch for a GET in which the cache has no part: the application is asked,
-// and its answer, when it is a plain one, goes from its head as it was read to the client.
-// passed is false when Handle goes on: with the answer of the application, or the error,
-// in x.fetched when that was asked.
+// directPass is fetch for a request in which the cache has no part: the application is
+// asked, and its answer, when it is a plain one, goes from its head as it was read to the
+// client. passed is false when Handle goes on: with the answer of the application, or the
+// error, in x.fetched when that was asked.
 func (x *exchange) directPass() (did wire.Outcome, at time.Time, passed bool) {
 	o, ok := x.route.origin.(*upstreamOrigin)
-	if !ok || !x.isGet() || !x.persistent() || x.route.dressed || x.route.cache.Post {
+	if !ok || !x.persistent() || x.route.dressed || x.hasKind(kindMaxForwards) || x.postMayBeKept() {
 		return did, at, false
 	}
-	if x.fwd = x.bypass(); x.fwd == "" || x.fwd == cache.FwdMethod || x.hasKind(kindMaxForwards) {
+	if x.fwd = x.bypass(); x.fwd == "" {
 		return did, at, false
 	}
 	c := x.h.calls.Get().(*call)
-	if c.prepare(x, false) != nil {
+	if c.prepare(x, false) != nil { // the body is larger than is allowed: nothing was read of it
 		c.release()
 		return did, at, false
 	}
@@ -52,29 +53,31 @@ type fetched struct {
 }
 
 // appendPassed writes the head of the answer into x.out, when the response is one that
-// needs nothing but that.
+// needs nothing but that, and then removes what the request has made obsolete.
 func (x *exchange) appendPassed(body *upstream.Body) bool {
-	if size := body.Size(); size < 0 || body.Status() == 204 || body.Status() == 304 {
+	if body.Size() < 0 {
 		return false
 	}
+	x.status = body.Status()
 	head := body.Head()
 	end := bytes.IndexByte(head, '\n') + 1
 	// "HTTP/1.1 200 OK", of which the version is this hop's own.
 	b := append(append(x.out[:0], "HTTP/1.1"...), head[len("HTTP/1.1"):end]...)
 	if end <= len("HTTP/1.1 200 \r\n") { // without a reason, and maybe without the space
-		b = appendStatusLine(b[:0], body.Status())
+		b = appendStatusLine(b[:0], x.status)
 	}
-	b, ok := x.appendPassedFields(b, head[end:])
+	b, length, ok := x.appendPassedFields(b, head[end:])
+	if ok {
+		b, ok = x.appendPassedLength(x.appendAdded(b), length, body.Size())
+	}
 	if x.out = b; !ok {
 		return false
 	}
-	if e := x.route.responseEdit; e != nil {
-		for i := range e.lines {
-			b = appendLine(b, e.lines[i].name, e.lines[i].value)
-		}
+	if x.fwd == cache.FwdMethod {
+		x.fields = appendHead(x.fields[:0], head[end:])
+		x.invalidateBy(true)
 	}
-	b = strconv.AppendInt(append(b, "Content-Length: "...), body.Size(), 10)
-	b = append(b, "\r\nCache-Status: "...)
+	b = append(b, "Cache-Status: "...)
 	st := x.statusOf(cache.Status{Fwd: x.fwd, Detail: x.detail}, false)
 	b = append(cache.AppendStatus(b, &st), '\r', '\n')
 	if id := x.requestID(); len(id) > 0 {
@@ -84,9 +87,36 @@ func (x *exchange) appendPassed(body *upstream.Body) bool {
 	return true
 }
 
-// appendPassedFields appends the fields that go on. It is false when one of them asks for
-// more than that.
-func (x *exchange) appendPassedFields(b, rest []byte) (_ []byte, ok bool) {
+// appendPassedLength appends Content-Length. Where there is no body it is about one that
+// could be, and only the application knows that (RFC 9110 §8.6).
+func (x *exchange) appendPassedLength(b, said []byte, size int64) (_ []byte, ok bool) {
+	switch {
+	case x.status == fasthttp.StatusNoContent:
+		return b, true
+	case !x.isHead() && x.status != fasthttp.StatusNotModified:
+		return x.appendLength(b, size), true
+	case said == nil:
+		return b, x.status == fasthttp.StatusNotModified
+	}
+	return appendLine(b, []byte("Content-Length"), said), true
+}
+
+// appendHead appends the fields of a response's head, whose form was checked.
+func appendHead(dst cache.Header, lines []byte) cache.Header {
+	for {
+		end := bytes.IndexByte(lines, '\n')
+		if end < 2 {
+			return dst
+		}
+		name, value, _ := bytes.Cut(lines[:end-1], []byte{':'})
+		dst = append(dst, cache.Field{Name: name, Value: syntax.TrimOWS(value)})
+		lines = lines[end+1:]
+	}
+}
+
+// appendPassedFields appends the fields that go on, and gives the Content-Length. It is
+// false when one of them asks for more than that.
+func (x *exchange) appendPassedFields(b, rest []byte) (_, length []byte, ok bool) {
 	dated, typed := false, false
 	from, at := 0, 0 // the lines from there up to here go on as they are
 	for {
@@ -98,25 +128,27 @@ func (x *exchange) appendPassedFields(b, rest []byte) (_ []byte, ok bool) {
 		colon := bytes.IndexByte(line, ':')
 		name, value, drop := line[:colon], line[colon+1:], false
 		switch fieldOf(name) {
-		case fieldHop, fieldLength:
+		case fieldHop:
 			drop = true
+		case fieldLength:
+			length, drop = syntax.TrimOWS(value), true
 		case fieldConnection:
 			value = syntax.TrimOWS(value)
 			if !syntax.FoldEqual(value, "keep-alive") && !syntax.FoldEqual(value, "close") {
-				return b, false // it names further fields
+				return b, nil, false // it names further fields
 			}
 			drop = true
 		case fieldDate:
 			dated = true
 		case fieldType:
 			if typed {
-				return b, false
+				return b, nil, false
 			}
 			typed = true
 		}
 		// A name with a space behind it (RFC 9112 §5.1) is not told from another one here.
 		if name[colon-1] == ' ' || syntax.HasControl(value) || x.h.lifecycle.IsHeader(name) || x.h.tasks.is(name) {
-			return b, false
+			return b, nil, false
 		}
 		if drop || x.covers(name) {
 			b = append(b, rest[from:at]...)
@@ -128,7 +160,7 @@ func (x *exchange) appendPassedFields(b, rest []byte) (_ []byte, ok bool) {
 	if !dated {
 		b = x.appendDate(b)
 	}
-	return b, true
+	return b, length, true
 }
 
 // dateLine is the field Date of a second. An exchange keeps its last one.
@@ -194,7 +226,7 @@ func fieldIf(name []byte, lower string, f field) field {
 // passOn sends the head in x.out and the body. Of a small body it waits for all before it
 // sends anything: with a truncated one the answer can still become a 502.
 func (x *exchange) passOn(c *call) (did wire.Outcome, at time.Time) {
-	body := c.body
+	body, now := c.body, time.Now() // the application may have taken its time
 	size, ahead := body.Size(), int64(0)
 	body.Skip()
 	var large *piece
@@ -211,7 +243,7 @@ func (x *exchange) passOn(c *call) (did wire.Outcome, at time.Time) {
 		into = large[:largePiece]
 	}
 	var err error
-	until := x.now.Add(bufferWait)
+	until := now.Add(bufferWait)
 	for ahead < min(size, int64(len(into))) && err == nil && (size <= bufferUpTo || ahead == 0) {
 		var n int
 		n, err = body.ReadBy(into[ahead:min(size, int64(len(into)))], until)
@@ -224,33 +256,36 @@ func (x *exchange) passOn(c *call) (did wire.Outcome, at time.Time) {
 		x.fetched.err = err
 		return wire.Passed, x.began
 	}
-	did = x.sendPassed(c, into[:ahead], large != nil)
-	return did, x.finishPassed(c, did)
+	did, sent := x.sendPassed(c, now, into[:ahead], large != nil)
+	return did, x.finishPassed(c, sent)
 }
 
-// sendPassed sends what is there, and then the rest as it comes.
-func (x *exchange) sendPassed(c *call, first []byte, apart bool) wire.Outcome {
+// sendPassed sends what is there, and then the rest as it comes. sent is what there was of
+// the body.
+func (x *exchange) sendPassed(c *call, now time.Time, first []byte, apart bool) (did wire.Outcome, sent int64) {
 	var err error
+	sent = int64(len(first))
 	if apart {
-		err = x.wire.Send(x.now, x.out, first)
+		err = x.wire.Send(now, x.out, first)
 	} else {
-		err = x.wire.Send(x.now, x.out[:len(x.out)+len(first)], nil)
+		err = x.wire.Send(now, x.out[:len(x.out)+len(first)], nil)
 	}
 	if err == nil && !c.body.Complete() {
 		rest := outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout}
-		_, err = rest.send(c.body)
+		var n int64
+		n, err = rest.send(c.body)
+		sent += n
 	}
 	if err != nil {
 		x.wire.Abort() // the client must not take what it has for the whole
-		return wire.Failed
+		return wire.Failed, sent
 	}
-	return wire.Answered
+	return wire.Answered, sent
 }
 
 // finishPassed ends the exchange with the application, counts and logs.
-func (x *exchange) finishPassed(c *call, did wire.Outcome) time.Time {
-	x.status, x.outcome = c.body.Status(), outcomePass
-	size := c.body.Size()
+func (x *exchange) finishPassed(c *call, sent int64) time.Time {
+	x.outcome = outcomePass
 	_ = c.Close()
 	x.fetched = fetched{}
 	if cap(x.out) > maxKept {
@@ -260,7 +295,7 @@ func (x *exchange) finishPassed(c *call, did wire.Outcome) time.Time {
 	took := at.Sub(x.began)
 	x.h.stats.count(x.shard, x.outcome, x.status, took)
 	if x.logs() {
-		x.logAccess(took, size)
+		x.logAccess(took, sent)
 	}
 	x.h.release(x)
 	return at

@@ -69,7 +69,7 @@ func (x *exchange) pass() {
 		return
 	}
 	x.outcome = outcomePass
-	if x.route.cache.Post && x.postForGet() || x.keyed && x.fillPart() {
+	if x.postForGet() || x.keyed && x.fillPart() {
 		return
 	}
 	if !x.forward(false) {

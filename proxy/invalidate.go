@@ -16,11 +16,16 @@ func (x *exchange) invalidate() { x.invalidateAll(true) }
 func (x *exchange) invalidateOthers() { x.invalidateAll(false) }
 
 func (x *exchange) invalidateAll(withOwn bool) {
-	method := string(x.method)
 	x.fields = x.fields[:0]
 	for name, value := range x.ctx.Response.Header.All() {
 		x.fields = append(x.fields, cache.Field{Name: name, Value: value})
 	}
+	x.invalidateBy(withOwn)
+}
+
+// invalidateBy is invalidate for a response whose status and fields are in x.
+func (x *exchange) invalidateBy(withOwn bool) {
+	method := string(x.method)
 	ctx := context.Background()
 	if groups, _ := cache.AppendInvalidatedGroups(nil, method, x.fields); len(groups) > 0 {
 		for _, g := range groups {
@@ -33,51 +38,73 @@ func (x *exchange) invalidateAll(withOwn bool) {
 		return
 	}
 	own := cache.Target{Path: x.path, Query: x.query, HasQuery: x.hasQuery}
+	var hashes []cache.Hash
 	for i, t := range cache.AppendTargets(nil, own, x.host, x.fields) {
-		if i == 0 && !withOwn {
-			continue
+		if i > 0 || withOwn {
+			hashes = x.appendObsolete(hashes, t)
 		}
-		if !x.invalidateTarget(ctx, t) {
-			x.detail = detailRedisDown
-		}
+	}
+	if x.h.purgeHashes(ctx, hashes) != nil {
+		x.detail = detailRedisDown
 	}
 }
 
-// invalidateTarget removes the public entry of a target and those of this request's
-// own user and session.
-func (x *exchange) invalidateTarget(ctx context.Context, t cache.Target) bool {
+// appendObsolete appends what the public entry of a target, and those of this request's
+// own user and session, are stored under.
+func (x *exchange) appendObsolete(dst []cache.Hash, t cache.Target) []cache.Hash {
 	path, odd, r := canonicalPath(nil, t.Path)
 	if r != nil {
-		return true // no such request passes the guard
+		return dst // no such request passes the guard
 	}
 	query, r := canonicalQuery(nil, t.Query)
 	if r != nil {
-		return true
+		return dst
 	}
 	parts := cache.KeyParts{Scope: cache.ScopePublic, Host: x.keyHost(), Path: path, Query: query, HasQuery: t.HasQuery}
 	get := x.snap.routeOfGet(&parts)
 	if get.permits(odd) != nil {
-		return true // nor one of this
+		return dst // nor one of this
 	}
 	parts.Filter = get.filter
 	// Of a key with more than the URL, what this client's own requests are stored under.
 	extra, ok := x.appendExtra(nil, get)
 	if !ok {
-		return true
+		return dst
 	}
 	parts.Extra = extra
 	if x.snap.noVarySearch && t.HasQuery {
 		parts.Search = x.searchVariance(&parts)
 	}
-	purge := func(scope cache.Scope, owner string) {
-		parts.Scope, parts.Owner = scope, []byte(owner)
-		_, err := x.h.purgeKey(ctx, &parts)
-		ok = ok && err == nil
-	}
-	purge(cache.ScopePublic, "")
+	dst = appendHash(dst, &parts)
 	if x.session != nil {
-		purge(cache.ScopeUser, x.session.UserKey())
-		purge(cache.ScopeSession, x.session.SessionKey())
+		parts.Scope, parts.Owner = cache.ScopeUser, []byte(x.session.UserKey())
+		dst = appendHash(dst, &parts)
+		parts.Scope, parts.Owner = cache.ScopeSession, []byte(x.session.SessionKey())
+		dst = appendHash(dst, &parts)
 	}
-	return ok
+	return dst
+}
+
+// appendHash appends the hash of a key; of parts that make none, nothing.
+func appendHash(dst []cache.Hash, parts *cache.KeyParts) []cache.Hash {
+	if text, ok := cache.AppendKey(nil, parts); ok {
+		dst = append(dst, cache.HashKey(text))
+	}
+	return dst
+}
+
+// purgeHashes removes the entries of some keys, in one wait for Redis.
+func (h *Handler) purgeHashes(ctx context.Context, hashes []cache.Hash) error {
+	if len(hashes) == 0 {
+		return nil
+	}
+	names, leases := make([]string, len(hashes)), make([]string, len(hashes))
+	for i, hash := range hashes {
+		names[i], leases[i] = cache.KeyName(h.prefix, hash), cache.LeaseName(h.prefix, hash)
+	}
+	err := h.store.PurgeKeys(ctx, names, leases)
+	for _, name := range names {
+		h.flights.forget(name)
+	}
+	return err
 }

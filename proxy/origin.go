@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/cache"
 	"github.com/pillion-proxy/pillion/proxy/syntax"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 )
@@ -57,6 +58,11 @@ func (o *upstreamOrigin) fetch(x *exchange, plain bool) error {
 	x.tidyHead()
 	err = x.takeBody(c)
 	taken = true
+	if err != nil && x.fwd == cache.FwdMethod {
+		// The answer was cut short, but what it tells of was done (RFC 9111 §4.4).
+		x.status = x.ctx.Response.StatusCode()
+		x.invalidate()
+	}
 	return err
 }
 

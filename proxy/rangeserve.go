@@ -43,7 +43,6 @@ func (x *exchange) serveRange(s *stored) bool {
 		}
 		x.stream(io.MultiReader(readers...), int(length))
 	}
-	h.SetStatusCode(plan.Status)
-	x.status = plan.Status
+	x.setStatus(plan.Status)
 	return true
 }

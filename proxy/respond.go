@@ -22,7 +22,7 @@ func (x *exchange) serve(s *stored, st cache.Status) {
 	x.scratch = strconv.AppendInt(x.scratch[:0], int64(s.entry.Age(x.now)/time.Second), 10)
 	h.SetCanonical([]byte("Age"), x.scratch)
 	x.status = s.entry.Status
-	if cache.NotModified(x.conditions(), s.header, s.entry.Status, time.UnixMilli(s.entry.StoredAt)) {
+	if x.isUnmodified(s) {
 		x.notModified(s)
 	} else if !x.ranged || !x.serveRange(s) {
 		resp.SetBodyRaw(s.entry.Body)
@@ -54,6 +54,12 @@ func appendStatusLine(b []byte, status int) []byte {
 	return append(b, "\r\n"...)
 }
 
+// isUnmodified says whether the client has what is stored already: it gets a 304.
+func (x *exchange) isUnmodified(s *stored) bool {
+	c := x.conditions()
+	return len(c) > 0 && cache.NotModified(c, s.fields(), s.entry.Status, time.UnixMilli(s.entry.StoredAt))
+}
+
 // notModified turns the response into a 304 (RFC 9110 §15.4.5).
 func (x *exchange) notModified(s *stored) {
 	h := &x.ctx.Response.Header
@@ -65,8 +71,14 @@ func (x *exchange) notModified(s *stored) {
 	}
 	h.Del(fasthttp.HeaderContentLength)
 	x.ctx.Response.ResetBody()
-	h.SetStatusCode(fasthttp.StatusNotModified)
-	x.status = fasthttp.StatusNotModified
+	x.setStatus(fasthttp.StatusNotModified)
+}
+
+// setStatus changes the status of a response that was parsed, which has kept its reason.
+func (x *exchange) setStatus(status int) {
+	x.ctx.Response.Header.SetStatusCode(status)
+	x.ctx.Response.Header.SetStatusMessage(nil)
+	x.status = status
 }
 
 // conditions gives the request's preconditions.

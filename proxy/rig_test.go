@@ -64,6 +64,8 @@ type rig struct {
 	accept func(net.Listener) net.Listener
 	// handleOnly pods answer nothing directly.
 	handleOnly bool
+	// serving, when set, gets each server before it serves.
+	serving func(*proxy.Server)
 }
 
 type pod struct {
@@ -144,6 +146,9 @@ func (r *rig) addPod() *pod {
 	srv := proxy.NewServer(h, r.cfg, zerolog.Nop())
 	if r.handleOnly {
 		srv.HandleOnly()
+	}
+	if r.serving != nil {
+		r.serving(srv)
 	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()

@@ -8,12 +8,17 @@ import (
 	"github.com/pillion-proxy/pillion/cache"
 )
 
+// postMayBeKept says whether postForGet may have the request.
+func (x *exchange) postMayBeKept() bool {
+	return x.route.cache.Post && string(x.method) == fasthttp.MethodPost
+}
+
 // postForGet forwards a POST whose response may answer later GETs: when it says by
 // Content-Location that it is what a GET of the target would give, and has explicit
 // freshness (RFC 9110 §9.3.3). Marks and lease come first, as with every fill. It is
 // false, with nothing done, when this POST cannot be stored whatever its response.
 func (x *exchange) postForGet() bool {
-	if string(x.method) != fasthttp.MethodPost || !x.postKey() {
+	if !x.postMayBeKept() || !x.postKey() {
 		return false
 	}
 	c := candidate{}

@@ -112,6 +112,33 @@ func TestNaturalExpiry(t *testing.T) {
 	}
 }
 
+func TestOwnWritesOfSeveralKeysAreSeenAtOnce(t *testing.T) {
+	_, c, _ := start(t)
+	keys := []string{"a", "b", "c"}
+	for i := range 1000 {
+		want := fmt.Sprint(i)
+		if err := c.WriteAll(context.Background(), keys, func(b rueidis.Builder, i int) rueidis.Completed {
+			return b.Set().Key(keys[i]).Value(want).ExSeconds(60).Build()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			if v := c.Peek([]byte(key), time.Now()); v != nil && v.String() != want {
+				t.Fatalf("round %d: memory answers %q after the write of %q returned", i, v.String(), want)
+			}
+			if v := get(t, c, key, redisconn.ForgetAbsent); v.String() != want {
+				t.Fatalf("round %d: read %q, want %q", i, v.String(), want)
+			}
+		}
+	}
+	err := c.WriteAll(context.Background(), keys[:2], func(b rueidis.Builder, i int) rueidis.Completed {
+		return b.Arbitrary([]string{"LPUSH", "SET"}[i]).Keys(keys[i]).Args("x").Build() // the first is no list
+	})
+	if !errors.Is(err, redisconn.ErrUnavailable) || get(t, c, "b", redisconn.ForgetAbsent).String() != "x" {
+		t.Errorf("%v, %q", err, get(t, c, "b", redisconn.ForgetAbsent).String())
+	}
+}
+
 func TestOwnWriteIsSeenAtOnce(t *testing.T) {
 	_, c, _ := start(t)
 	ctx := context.Background()

@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -35,6 +36,32 @@ func (c *Conn) Write(ctx context.Context, key string, build func(rueidis.Builder
 		}
 		return msg, unavailable(err)
 	})
+}
+
+// WriteAll is Write with a command for each of the keys, all in one wait. An error says
+// that not all of them are known to be done.
+func (c *Conn) WriteAll(ctx context.Context, keys []string, build func(b rueidis.Builder, i int) rueidis.Completed) error {
+	if !c.Up() {
+		return fmt.Errorf("%w: redis is down", ErrUnavailable)
+	}
+	c.stats.writes.Add(uint64(len(keys)))
+	_, err := call(c, ctx, c.requestWait(), func(ctx context.Context, client rueidis.Client) (_ struct{}, err error) {
+		cmds := make([]rueidis.Completed, 0, 2*len(keys))
+		for i, key := range keys {
+			// Each with an EXISTS of its own: in a cluster they may go to different nodes.
+			cmds = append(cmds, build(client.B(), i), client.B().Exists().Key(key).Build())
+		}
+		for _, r := range client.DoMulti(ctx, cmds...) {
+			err = errors.Join(err, ignoreNil(r.Error()))
+		}
+		if c.untracked.Load() {
+			for _, key := range keys {
+				c.mem.drop(key)
+			}
+		}
+		return struct{}{}, unavailable(err)
+	})
+	return err
 }
 
 func ignoreNil(err error) error {

@@ -146,13 +146,20 @@ func (c *Conn) next() error {
 			return io.EOF
 		case turnPartial:
 			c.armHeader()
+		case turnBody:
+			c.armBody()
 		case turnEmpty:
 			if c.state.Load() == waiting {
 				c.rest(false)
 			}
 		}
-		if err := c.more(); err != nil && !c.look(err) {
-			return c.ended(err)
+		if err := c.more(); err != nil {
+			switch {
+			case c.head.end > 0:
+				return c.unwait()
+			case !c.look(err):
+				return c.ended(err)
+			}
 		}
 		if len(c.out) > 0 {
 			return nil
@@ -173,19 +180,22 @@ func (c *Conn) begin() {
 }
 
 // deliver hands a checked head out.
-func (c *Conn) deliver(end int) {
-	c.out = c.buf[c.head.start:c.kept(end)]
-	c.r = end
+func (c *Conn) deliver() {
+	c.out = c.buf[c.head.start:c.kept()]
 	c.taken = true
-	c.body.begin(&c.msg)
+	if c.r < c.head.end { // else the body was made ready for Direct
+		c.r = c.head.end
+		c.body.begin(&c.msg)
+	}
+	c.head.end = 0
 }
 
-// kept is where the head ends that was read up to end, without the lines that were cut.
-func (c *Conn) kept(end int) int {
+// kept is where a complete head ends, without the lines that were cut.
+func (c *Conn) kept() int {
 	if c.head.keep > 0 {
 		return c.head.keep
 	}
-	return end
+	return c.head.end
 }
 
 func (c *Conn) refuse(r *Refusal) error {

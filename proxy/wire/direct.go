@@ -19,14 +19,18 @@ const (
 	Answered
 	// Failed: it could not be written; the connection ends.
 	Failed
+	// unready: its body is waited for.
+	unready
 )
 
 // Direct may answer a request without the server that reads from the Conn. It is
-// offered each checked head of a request without a body, as the server would get it.
-// head, and what Conn.Request gives, stay valid until the next request of the
-// connection, be the request answered or passed. at is when the answer was done.
+// offered each checked head as the server would get it, of a request without a body or
+// with a small one that has come: Conn.Body gives that without waiting, and what was read
+// of it when the request is passed is not given again. head, and what Conn.Request gives,
+// stay valid until the next request of the connection, be the request answered or passed.
+// at is when the answer was done.
 //
-// It must not read from the connection, and writes with Conn.Send alone.
+// It must not read from the connection otherwise, and writes with Conn.Send alone.
 type Direct func(c *Conn, head []byte) (did Outcome, at time.Time)
 
 // cut ends the connection at once. To close the descriptor would wait for an answer of
@@ -59,7 +63,7 @@ func (c *Conn) drop() {
 // The states of a Conn, which tell Close and Drain what they would cut short.
 const (
 	serving   int32 = iota // or waiting in the server's own loop
-	answering              // Direct runs
+	answering              // Direct runs, or the rest of a body for it is waited for
 	waiting                // for the next request, after an answer of Direct
 	closing                // Close came while Direct ran: the connection ends with its answer
 )
@@ -70,6 +74,7 @@ type turn uint8
 const (
 	turnEmpty   turn = iota // all of them were answered
 	turnPartial             // a head has begun
+	turnBody                // a body for Direct has begun
 	turnOut                 // c.out has something for the server
 	turnEnd                 // the connection ends
 )
@@ -77,23 +82,28 @@ const (
 // advance answers the requests that are buffered, up to one that the server must have.
 func (c *Conn) advance() turn {
 	for c.r < c.w {
-		end, refusal := c.head.feed(c.buf[:c.w], &c.msg, c.limits.MaxHeader)
-		switch {
-		case refusal != nil:
-			_ = c.refuse(refusal)
-			return turnOut
-		case end == 0:
-			return turnPartial
+		if c.head.end == 0 {
+			end, refusal := c.head.feed(c.buf[:c.w], &c.msg, c.limits.MaxHeader)
+			switch {
+			case refusal != nil:
+				_ = c.refuse(refusal)
+				return turnOut
+			case end == 0:
+				return turnPartial
+			}
+			c.served++
+			c.head.end = end
 		}
-		c.served++
-		switch c.offer(c.buf[c.head.start:c.kept(end)]) {
+		switch c.offer() {
 		case Passed:
-			c.deliver(end)
+			c.deliver()
 			return turnOut
 		case Failed:
 			return turnEnd
+		case unready:
+			return turnBody
 		}
-		c.r = end
+		c.r = c.head.end + int(c.msg.Size)
 		c.msg = Message{}
 		c.head.reset(c.r)
 		if c.answered {
@@ -108,15 +118,20 @@ func (c *Conn) advance() turn {
 }
 
 // offer lets Direct answer. While it does, Close waits for the answer.
-func (c *Conn) offer(head []byte) Outcome {
-	if c.ln.direct == nil || c.ln.draining.Load() || c.msg.Size != 0 || c.msg.expect || c.msg.http10 {
-		c.state.CompareAndSwap(waiting, serving)
+func (c *Conn) offer() Outcome {
+	if !c.suits() {
+		if !c.state.CompareAndSwap(waiting, serving) {
+			c.state.CompareAndSwap(answering, serving)
+		}
 		return Passed
 	}
-	if !c.state.CompareAndSwap(waiting, answering) && !c.state.CompareAndSwap(serving, answering) {
+	if !c.state.CompareAndSwap(waiting, answering) && !c.state.CompareAndSwap(serving, answering) && c.state.Load() != answering {
 		return Failed // closed
 	}
-	did, at := c.ln.direct(c, head)
+	if c.msg.Size > 0 && !c.bodyCame() {
+		return unready
+	}
+	did, at := c.ln.direct(c, c.buf[c.head.start:c.kept()])
 	next := serving
 	if did == Answered {
 		next, c.idleSince = waiting, at
@@ -129,6 +144,55 @@ func (c *Conn) offer(head []byte) Outcome {
 		return Failed
 	}
 	return did
+}
+
+// suits says whether a request is one for Direct. A body must fit into a buffer that is
+// not grown, behind its head.
+func (c *Conn) suits() bool {
+	m := &c.msg
+	return c.ln.direct != nil && !c.ln.draining.Load() && !m.expect && !m.http10 &&
+		(m.Size == 0 || m.Size > 0 && m.Size <= int64(bufferSize-(c.head.end-c.head.start)))
+}
+
+// bodyCame says whether all of the body is here, and makes it ready to be read then.
+func (c *Conn) bodyCame() bool {
+	if int64(c.w-c.head.end) < c.msg.Size {
+		return false
+	}
+	if c.head.waits {
+		c.head.waits = false
+		_ = c.SetReadDeadline(time.Time{})
+	}
+	c.r = c.head.end
+	c.body.begin(&c.msg)
+	return true
+}
+
+// bodyWait is for how long the rest of a small body is waited for before the server gets
+// the request: it may have an answer that needs no body, and waits for that on its own.
+const bodyWait = 100 * time.Millisecond
+
+// armBody bounds that wait: once, from the first time that not all of the body was there.
+func (c *Conn) armBody() {
+	if c.head.waits {
+		return
+	}
+	c.head.waits = true
+	wait := bodyWait
+	if limit := c.limits.Body; limit > 0 {
+		wait = min(wait, limit)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(wait))
+}
+
+// unwait gives the server a request whose body did not come at once, or never will.
+func (c *Conn) unwait() error {
+	if !c.state.CompareAndSwap(answering, serving) {
+		return io.EOF // Close, or Cut, came meanwhile
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	c.deliver()
+	return nil
 }
 
 // Send writes a part of an answer of Direct: head, then body, which may be empty. It

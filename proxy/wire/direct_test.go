@@ -20,15 +20,22 @@ type direct struct {
 	*Listener
 	answered, passed atomic.Int64
 	during           func(c *Conn) // while Direct runs
+	begun, ended     chan string   // the first heads that the server gets, and what became of their bodies
 }
 
 func startDirect(t *testing.T, l Limits, during func(*Conn)) *direct {
+	t.Helper()
+	return startDirectOn(t, l, during, func(ln net.Listener) net.Listener { return ln })
+}
+
+// startDirectOn puts something between the server and its listener.
+func startDirectOn(t *testing.T, l Limits, during func(*Conn), over func(net.Listener) net.Listener) *direct {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &direct{Listener: Listen(ln, l, nil), during: during}
+	d := &direct{Listener: Listen(over(ln), l, nil), during: during, begun: make(chan string, 8), ended: make(chan string, 8)}
 	d.Answer(d.answer)
 	done := make(chan struct{})
 	go func() {
@@ -53,14 +60,26 @@ func startDirect(t *testing.T, l Limits, during func(*Conn)) *direct {
 }
 
 func (d *direct) answer(c *Conn, head []byte) (Outcome, time.Time) {
-	if !strings.HasPrefix(string(head), "GET /direct") {
+	what := strings.SplitN(string(head), " ", 3)[1]
+	body := make([]byte, 0, bufferSize)
+	switch what {
+	case "/direct", "/unread":
+	case "/half":
+		_, _ = io.ReadFull(c.Body(), body[:c.Request().Size/2])
+		return Passed, time.Now()
+	case "/body":
+		n, err := io.ReadFull(c.Body(), body[:c.Request().Size])
+		if body = body[:n]; err != nil || !c.Body().Complete() {
+			return Failed, time.Now()
+		}
+	default:
 		return Passed, time.Now()
 	}
 	if d.during != nil {
 		d.during(c)
 	}
 	d.answered.Add(1)
-	if c.Send(time.Now(), []byte("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"), []byte("direct")) != nil {
+	if c.Send(time.Now(), fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\ndirect%s", len("direct")+len(body), body), nil) != nil {
 		return Failed, time.Now()
 	}
 	return Answered, time.Now()
@@ -80,14 +99,25 @@ func (d *direct) serve(c *Conn) {
 				return
 			}
 		}
-		body, _ := io.ReadAll(c.Body())
-		d.passed.Add(1)
+		note(d.begun, string(p[:n]))
+		body, err := io.ReadAll(c.Body())
+		note(d.ended, fmt.Sprint(string(body), " ", err))
+		if d.passed.Add(1); err != nil {
+			return
+		}
 		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\npassed%s", len("passed")+len(body), body)
 	}
 }
 
+func note(to chan string, s string) {
+	select {
+	case to <- s:
+	default:
+	}
+}
+
 type client struct {
-	*net.TCPConn
+	net.Conn
 	r *bufio.Reader
 	t *testing.T
 }
@@ -100,7 +130,7 @@ func (d *direct) dial(t *testing.T) *client {
 	}
 	t.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	return &client{nc.(*net.TCPConn), bufio.NewReader(nc), t}
+	return &client{nc, bufio.NewReader(nc), t}
 }
 
 func (c *client) send(s string) {
@@ -144,7 +174,7 @@ func TestDirectBetweenOtherRequests(t *testing.T) {
 			c.want("passed")
 		}
 		if i%5 == 0 {
-			c.send("POST /direct HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab")
+			c.send(post("/passed", "ab"))
 			c.want("passedab")
 		}
 	}
@@ -169,7 +199,6 @@ func TestDirectPipelined(t *testing.T) {
 func TestDirectInPieces(t *testing.T) {
 	d := startDirect(t, limits(), nil)
 	c := d.dial(t)
-	_ = c.SetNoDelay(true)
 	for at := 1; at < len(getDirect); at++ {
 		c.send(getDirect + getDirect[:at])
 		c.want("direct")
@@ -193,7 +222,7 @@ func TestDirectSeesTheEnd(t *testing.T) {
 			c.want("direct")
 		}
 		c.send(getDirect)
-		_ = c.CloseWrite()
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
 		c.want("direct")
 		c.wantEnd()
 	}

@@ -23,7 +23,7 @@ type filler struct {
 }
 
 func (f *filler) init(c *Conn) {
-	f.read = (*Conn).fillPlain
+	f.read, f.fd = (*Conn).fillPlain, -1 // 0 would be the process's standard input
 	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
 		return
@@ -32,7 +32,7 @@ func (f *filler) init(c *Conn) {
 	if err != nil {
 		return
 	}
-	f.raw, f.fd = raw, -1
+	f.raw = raw
 	f.read = (*Conn).fillRaw
 	f.try = c.try
 }
@@ -53,7 +53,13 @@ func (c *Conn) try(fd uintptr) bool {
 		}
 		room := c.pull(int(fd))
 		if f.n <= 0 {
-			return f.err != syscall.EAGAIN
+			if f.err != syscall.EAGAIN {
+				return true
+			}
+			if c.head.end > 0 {
+				c.armBody()
+			}
+			return false
 		}
 		if c.taken || c.raw || c.ln.direct == nil {
 			return true
@@ -64,6 +70,8 @@ func (c *Conn) try(fd uintptr) bool {
 			// look all the same: who has one request only may have ended with it.
 			f.blind = f.n < room && c.served > 1
 			c.rest(f.blind)
+		case turnBody:
+			c.room()
 		case turnEnd:
 			f.n = 0
 			return true

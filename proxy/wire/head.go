@@ -17,8 +17,10 @@ type head struct {
 	line    int // of the line that is being read
 	scanned int // up to here there is no further line end
 	keep    int // up to here the head has been moved together; 0 while nothing was cut
+	end     int // of a complete head that was not handed out: its body begins there
 	first   bool
 	armed   bool // the rest of it is waited for under its own deadline
+	waits   bool // and so is its body
 	empty   int
 	lengths int
 	codings int
@@ -33,6 +35,9 @@ func (h *head) moved(n int) {
 	h.scanned -= n
 	if h.keep > 0 {
 		h.keep -= n
+	}
+	if h.end > 0 {
+		h.end -= n
 	}
 }
 
