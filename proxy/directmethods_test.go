@@ -73,6 +73,26 @@ func TestDirectPassesLateAnswersAsHandleDoes(t *testing.T) {
 	}
 }
 
+// What a response says about the session is done once, be it direct that asked.
+func TestDirectLeavesTheSessionToHandle(t *testing.T) {
+	w := newTwins(t, methodRules(), map[string]string{
+		"plain":   sized(dated("200 OK"), "hello"),
+		"wrong":   sized(dated("200 OK")+"Pillion-Session: make\r\n", "hello"),
+		"destroy": sized(dated("200 OK")+"pillion-session: destroy\r\nLocation: /hit/x/plain\r\n", "hello"),
+	}, func(r *rig) {
+		cfg := sessioncheck.Default()
+		cfg.Lifecycle = true
+		r.sessionConfig = &cfg
+	})
+	statuses := ""
+	for _, path := range []string{"/mine/x/plain", "/mine/x/wrong", "/pass/x/wrong", "/mine/x/destroy", "/mine/x/plain", "/pass/x/destroy"} {
+		statuses += fmt.Sprintln(w.ask(t, with("POST", path, "", "a"), 1).answers[0].status, path)
+	}
+	if want := "200 /mine/x/plain\n502 /mine/x/wrong\n502 /pass/x/wrong\n200 /mine/x/destroy\n401 /mine/x/plain\n200 /pass/x/destroy\n"; statuses != want {
+		t.Errorf("%s", statuses)
+	}
+}
+
 // Without Redis the answer says so, and goes on.
 func TestDirectInvalidatesNothingWithoutRedis(t *testing.T) {
 	w := newTwins(t, methodRules(), oddResponses(), nil)

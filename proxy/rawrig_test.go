@@ -1,12 +1,14 @@
 package proxy_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +88,14 @@ func (c *pieceConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
 	c.done += n
 	return n, err
+}
+
+// SyscallConn keeps the reader from reading the socket itself, past the pieces.
+func (c *pieceConn) SyscallConn() (syscall.RawConn, error) {
+	if c.pieces != nil {
+		return nil, errors.ErrUnsupported
+	}
+	return c.TCPConn.SyscallConn()
 }
 
 func (c *pieceConn) Close() error {

@@ -45,6 +45,12 @@ func (b *Body) begin(m *Message) {
 	}
 }
 
+// skip leaves what is left of a body that is in the connection's buffer.
+func (b *Body) skip() {
+	b.left, b.err = 0, io.EOF
+	b.all.Store(true)
+}
+
 // Limit bounds a chunked body, which may say only late that it is too large: it is
 // refused when the size of a chunk says so. The size of another is known before.
 func (b *Body) Limit(n int64) { b.max = n }

@@ -104,6 +104,9 @@ func (c *Conn) advance() turn {
 			return turnBody
 		}
 		c.r = c.head.end + int(c.msg.Size)
+		if c.msg.Size > 0 {
+			c.body.skip() // else the next request, without one, would have what is left of it
+		}
 		c.msg = Message{}
 		c.head.reset(c.r)
 		if c.answered {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FuzzRead gives random bytes to a connection, whole and in two pieces. It must read
@@ -31,6 +32,46 @@ func FuzzRead(f *testing.F) {
 			checkHead(t, r)
 		}
 		agree(t, in, whole)
+	})
+}
+
+// FuzzDirect has some of the requests answered by Direct, in two pieces too. All of them
+// together must be those that there are without it.
+func FuzzDirect(f *testing.F) {
+	f.Add("POST /body HTTP/1.1\r\nContent-Length:5\r\nHosa\r\n\r\nhelloPOST /b HTTP/1.1\r\nCot: a\r\n\r\n", uint(48))
+	for at, s := range []string{stream, post("/body", "hello") + post("/b", "x") + getDirect, getDirect + post("/body", "hello")[:50], post("/", strings.Repeat("x", bufferSize))} {
+		f.Add(s, uint(at*len(s)/4))
+	}
+	f.Fuzz(func(t *testing.T, in string, at uint) {
+		at %= uint(len(in) + 1)
+		want := readAll(fed(in))
+		for _, pieces := range [][]string{{in}, {in[:at], in[at:]}} {
+			var got []received
+			c := fed(pieces...)
+			c.ln.Answer(func(c *Conn, head []byte) (Outcome, time.Time) {
+				if len(head)%3 == 0 {
+					return Passed, time.Time{}
+				}
+				r := received{head: string(head)}
+				if len(head)%3 == 1 {
+					body, err := io.ReadAll(c.Body())
+					r.body, r.bodyErr = string(body), err
+				} else if n := c.Request().Size; n > 0 { // it leaves the body
+					r.body = string(c.buf[c.r : c.r+int(n)])
+				}
+				got = append(got, r)
+				return Answered, time.Now()
+			})
+			readInto(&got, c)
+			if len(got) != len(want) {
+				t.Fatalf("%d requests without Direct, %d with it: %+v", len(want), len(got), got)
+			}
+			for i, r := range want {
+				if r.head != got[i].head || r.body != got[i].body || r.status != got[i].status || (r.bodyErr == nil) != (got[i].bodyErr == nil) {
+					t.Fatalf("%+v without Direct, %+v with it", r, got[i])
+				}
+			}
+		}
 	})
 }
 

@@ -56,27 +56,34 @@ type received struct {
 
 // readAll reads requests to the end of the connection.
 func readAll(c *Conn) (list []received) {
+	readInto(&list, c)
+	return list
+}
+
+// readInto is readAll for a list that Direct adds to as well.
+func readInto(list *[]received, c *Conn) {
 	p := make([]byte, 64<<10)
 	for {
 		n, err := c.Read(p)
 		if err != nil {
-			return list
+			return
 		}
 		head := string(p[:n])
 		for !strings.HasSuffix(head, "\r\n\r\n") {
 			if n, err = c.Read(p); err != nil {
-				return list
+				return
 			}
 			head += string(p[:n])
 		}
 		if r := c.Request().Refusal; r != nil {
-			return append(list, received{status: r.Status})
+			*list = append(*list, received{status: r.Status})
+			return
 		}
 		r := received{head: head}
 		var body []byte
 		body, r.bodyErr = io.ReadAll(c.Body())
 		r.body, r.trailers = string(body), string(c.Body().Trailers())
-		list = append(list, r)
+		*list = append(*list, r)
 	}
 }
 
