@@ -31,6 +31,8 @@ test: test-deps lint ## Install what the tests need, and run them all with the r
 	$(GO) test -run 'Alloc|Memory' ./proxy/...
 	$(GO) test -run 'Soak' ./cmd/pillion
 	$(GO) test ./scale
+	@# What a request costs, in counts that the race detector would change.
+	$(GO) test ./hotpath
 	$(GO) test -race -timeout 9m $(PKGS)
 
 test-deps: ## Install redis-server, the FastAPI example's packages, the clients of `make peers`, the frameworks of `make frameworks` and the clients of `make producers` where they are absent.
