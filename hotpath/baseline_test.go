@@ -21,7 +21,7 @@ func slack(unit string) float64 {
 	if unit == "instructions" {
 		return 200
 	}
-	return 0.1
+	return 0.5 // less than one more for each request
 }
 
 type costs map[string]float64 // by unit
