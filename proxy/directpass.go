@@ -237,7 +237,7 @@ func (x *exchange) sendPassed(c *call, first []byte, apart bool) wire.Outcome {
 		err = x.wire.Send(x.now, x.out[:len(x.out)+len(first)], nil)
 	}
 	if err == nil && !c.body.Complete() {
-		rest := outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout}
+		rest := x.outgoing()
 		_, err = rest.send(c.body)
 	}
 	if err != nil {

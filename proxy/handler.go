@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/internal/splice"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/redisconn"
 	"github.com/pillion-proxy/pillion/rules"
@@ -90,6 +91,7 @@ type Handler struct {
 	pool      sync.Pool
 	calls     sync.Pool
 	pieces    sync.Pool // of *piece
+	pipes     *splice.Pipes
 	flights   flights
 	tunnels   tunnels
 	fills     sync.WaitGroup // goroutines that collect bodies or refresh
@@ -157,7 +159,7 @@ type route struct {
 
 // New makes a handler. The error lists what is wrong with the rules.
 func New(d Deps, s Settings) (*Handler, error) {
-	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
+	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats(), pipes: splice.New(maxPipes, nil)}
 	h.calls.New = func() any { return newCall(&h.calls) }
 	if d.Next != nil {
 		h.origin = &handlerOrigin{d.Next}

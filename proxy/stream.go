@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/internal/splice"
 	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
@@ -27,6 +28,7 @@ const (
 type outgoing struct {
 	conn    *wire.Conn // nil: fasthttp sends
 	pool    *sync.Pool // of *piece, large ones
+	pipes   *splice.Pipes
 	timeout time.Duration
 	chunked bool
 }
@@ -43,9 +45,14 @@ func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 	if x.wire == nil || body == nil || resp.SkipBody {
 		return false
 	}
-	body.out = outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout, chunked: resp.Header.ContentLength() < 0}
+	body.out = x.outgoing()
+	body.out.chunked = resp.Header.ContentLength() < 0
 	resp.ImmediateHeaderFlush = true
 	return body.out.chunked && x.http10
+}
+
+func (x *exchange) outgoing() outgoing {
+	return outgoing{conn: x.wire, pool: &x.h.pieces, pipes: x.h.pipes, timeout: x.snap.server.WriteTimeout}
 }
 
 // sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body
@@ -55,7 +62,7 @@ func sendUntilClose(ctx *fasthttp.RequestCtx, body *answer) {
 	h, o := &ctx.Response.Header, &body.out
 	untilClose(h)
 	o.chunked = false
-	_ = o.extend()
+	_ = o.conn.ExtendWrite(o.timeout)
 	_, err := o.conn.Write(h.Header())
 	if err == nil {
 		_, err = o.send(body)
@@ -74,8 +81,23 @@ func untilClose(h *fasthttp.ResponseHeader) {
 	h.SetContentLength(-2)
 }
 
-// send copies the body to the connection until its end.
+// send passes the body on until its end: by a pipe while that can be done and is worth it,
+// else by copying.
 func (o *outgoing) send(body io.Reader) (total int64, err error) {
+	for moves := true; ; moves = !moves {
+		pass := o.copy
+		if moves {
+			pass = o.move
+		}
+		n, done, err := pass(body)
+		if total += n; done || err != nil {
+			return total, err
+		}
+	}
+}
+
+// copy passes the body on until its end, or until it can go on by a pipe.
+func (o *outgoing) copy(body io.Reader) (total int64, done bool, err error) {
 	var small [chunkRoom + smallPiece + len("\r\n")]byte
 	var large *piece
 	buf := small[:]
@@ -85,18 +107,21 @@ func (o *outgoing) send(body io.Reader) (total int64, err error) {
 		}
 	}()
 	for {
-		n, err := body.Read(buf[chunkRoom : len(buf)-len("\r\n")])
+		room := buf[chunkRoom : len(buf)-len("\r\n")]
+		n, err := body.Read(room)
 		if n > 0 {
 			total += int64(n)
 			if err := o.write(buf, n); err != nil {
-				return total, err
+				return total, false, err
 			}
 		}
 		switch {
 		case err == io.EOF:
-			return total, nil
+			return total, true, nil
 		case err != nil:
-			return total, err
+			return total, false, err
+		case n == len(room) && o.movable(body) != nil:
+			return total, false, nil
 		case large == nil && n == smallPiece:
 			large, _ = o.pool.Get().(*piece)
 			if large == nil {
@@ -119,17 +144,9 @@ func (o *outgoing) write(buf []byte, n int) error {
 		start -= copy(buf[chunkRoom-len(line):], line)
 		end += copy(buf[end:], "\r\n")
 	}
-	if err := o.extend(); err != nil {
+	if err := o.conn.ExtendWrite(o.timeout); err != nil {
 		return err
 	}
 	_, err := o.conn.Write(buf[start:end])
 	return err
-}
-
-// extend moves the write deadline along: a long download is fine, a stalled one is not.
-func (o *outgoing) extend() error {
-	if o.timeout <= 0 {
-		return nil
-	}
-	return o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
 }

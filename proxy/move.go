@@ -1,0 +1,108 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+
+	"github.com/pillion-proxy/pillion/internal/splice"
+	"github.com/pillion-proxy/pillion/proxy/upstream"
+)
+
+const (
+	// moveFrom is how much must be left of a body for a pipe to be worth it.
+	moveFrom = 256 << 10
+	// maxPipes bounds the answers that go through pipes at the same time: each that has a
+	// slow client holds as much of the kernel's memory as a pipe does. Further ones are
+	// copied.
+	maxPipes = 32
+)
+
+// movable is a body whose bytes can go from socket to socket; see upstream.Body.
+type movable interface {
+	Movable() int64
+	Move(*splice.Pipe) (int, error)
+}
+
+// movable gives the body when what is left of it can go through a pipe and is worth that.
+func (o *outgoing) movable(body io.Reader) movable {
+	if o.chunked || !o.conn.Movable() || !o.pipes.Free() {
+		return nil
+	}
+	if m, ok := body.(movable); ok && m.Movable() >= moveFrom {
+		return m
+	}
+	return nil
+}
+
+// move passes the body on through a pipe, until its end. done is false when there is none to
+// be had or the kernel refuses, and when the application is slow: its small parts are copied,
+// so that it keeps no pipe from others while it is waited for.
+func (o *outgoing) move(body io.Reader) (total int64, done bool, err error) {
+	m := o.movable(body)
+	if m == nil {
+		return 0, false, nil
+	}
+	pipe := o.pipes.Take()
+	if pipe == nil {
+		return 0, false, nil
+	}
+	defer o.pipes.Give(pipe)
+	for {
+		n, err := m.Move(pipe)
+		if n > 0 {
+			total += int64(n)
+			if err := o.drain(pipe); err != nil {
+				return total, false, err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return total, true, nil
+		case err == splice.ErrRefused:
+			return total, false, nil
+		case err != nil:
+			return total, false, err
+		case n < smallPiece/2:
+			return total, false, nil
+		}
+	}
+}
+
+// drain sends what the pipe holds, if need be by copying it out.
+func (o *outgoing) drain(pipe *splice.Pipe) error {
+	_, err := o.conn.Move(pipe, o.timeout)
+	if !errors.Is(err, splice.ErrRefused) {
+		return err
+	}
+	buf := make([]byte, largePiece)
+	for pipe.Held() > 0 {
+		n, err := pipe.Read(buf)
+		if err != nil {
+			return err
+		}
+		if err := o.conn.ExtendWrite(o.timeout); err != nil {
+			return err
+		}
+		if _, err := o.conn.Write(buf[:n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Movable says how much is left that Move can give, as upstream.Body does.
+func (a *answer) Movable() int64 {
+	if c, ok := a.r.(*call); ok && len(c.first) == 0 {
+		return c.body.Movable()
+	}
+	return 0
+}
+
+// Move gives the body to a pipe. Nothing in it can panic but what Read contains, too.
+func (a *answer) Move(pipe *splice.Pipe) (int, error) {
+	n, err := a.r.(*call).body.Move(pipe)
+	a.n += int64(n)
+	return n, err
+}
+
+var _, _ movable = (*answer)(nil), (*upstream.Body)(nil)
