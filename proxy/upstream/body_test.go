@@ -127,6 +127,7 @@ func TestEventsArriveOneByOne(t *testing.T) {
 			raw := apptest.Start(t, apptest.Each(append(steps, apptest.Drain())...))
 			var conn watched
 			cfg := testConfig(raw.URL())
+			cfg.Timeouts.Idle = 1600 * time.Millisecond
 			cfg.Timeouts.ResponseHeader = cfg.Timeouts.Idle / 2
 			c := newClient(t, cfg, WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
 				nc, err := new(net.Dialer).DialContext(ctx, network, address)
@@ -155,6 +156,8 @@ func readEvents(t *testing.T, c *Client, next chan<- struct{}, conn *watched) {
 	defer body.Close()
 	p := make([]byte, 100)
 	for i := range 5 {
+		// A deadline stays for a sixteenth of the idle time, which has to pass.
+		time.Sleep(c.cfg.Timeouts.Idle / 16)
 		next <- struct{}{}
 		conn.asked = time.Now()
 		n, err := body.Read(p)
