@@ -1,4 +1,17 @@
 package proxy
 
+import "github.com/pillion-proxy/pillion/internal/splice"
+
 // HandleOnly has all requests go through Handle, from now on.
 func (s *Server) HandleOnly() { s.direct = nil }
+
+// UsePipes has large bodies go through at most max pipes, by call.
+func (h *Handler) UsePipes(max int, call splice.Call) { h.pipes = splice.New(max, call) }
+
+// PipesLeft is how many pipes are not in use.
+func (h *Handler) PipesLeft() int { return h.pipes.Left() }
+
+const (
+	MaxPipes = maxPipes
+	MoveFrom = moveFrom
+)

@@ -159,7 +159,7 @@ type route struct {
 
 // New makes a handler. The error lists what is wrong with the rules.
 func New(d Deps, s Settings) (*Handler, error) {
-	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats(), pipes: splice.New(maxPipes, nil)}
+	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats(), pipes: splice.New(maxPipes, splice.System)}
 	h.calls.New = func() any { return newCall(&h.calls) }
 	if d.Next != nil {
 		h.origin = &handlerOrigin{d.Next}

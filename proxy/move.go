@@ -51,43 +51,42 @@ func (o *outgoing) move(body io.Reader) (total int64, done bool, err error) {
 		n, err := m.Move(pipe)
 		if n > 0 {
 			total += int64(n)
-			if err := o.drain(pipe); err != nil {
-				return total, false, err
+			if err = o.drain(pipe); err == nil && n < smallPiece/2 {
+				return total, false, nil
 			}
 		}
 		switch {
 		case err == io.EOF:
 			return total, true, nil
-		case err == splice.ErrRefused:
+		case errors.Is(err, splice.ErrRefused):
 			return total, false, nil
 		case err != nil:
 			return total, false, err
-		case n < smallPiece/2:
-			return total, false, nil
 		}
 	}
 }
 
-// drain sends what the pipe holds, if need be by copying it out.
+// drain sends what the pipe holds. Where the kernel refuses that, it sends it by copying it
+// out, and gives splice.ErrRefused all the same.
 func (o *outgoing) drain(pipe *splice.Pipe) error {
-	_, err := o.conn.Move(pipe, o.timeout)
-	if !errors.Is(err, splice.ErrRefused) {
-		return err
+	refused := o.conn.Move(pipe, o.timeout)
+	if !errors.Is(refused, splice.ErrRefused) {
+		return refused
 	}
 	buf := make([]byte, largePiece)
 	for pipe.Held() > 0 {
 		n, err := pipe.Read(buf)
+		if err == nil {
+			err = o.conn.ExtendWrite(o.timeout)
+		}
+		if err == nil {
+			_, err = o.conn.Write(buf[:n])
+		}
 		if err != nil {
 			return err
 		}
-		if err := o.conn.ExtendWrite(o.timeout); err != nil {
-			return err
-		}
-		if _, err := o.conn.Write(buf[:n]); err != nil {
-			return err
-		}
 	}
-	return nil
+	return refused
 }
 
 // Movable says how much is left that Move can give, as upstream.Body does.

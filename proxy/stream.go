@@ -47,6 +47,12 @@ func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 	}
 	body.out = x.outgoing()
 	body.out.chunked = resp.Header.ContentLength() < 0
+	switch r := body.r.(type) { // the deadlines are moved along here
+	case *call:
+		r.extend = 0
+	case *spoolReader:
+		r.extend = 0
+	}
 	resp.ImmediateHeaderFlush = true
 	return body.out.chunked && x.http10
 }

@@ -30,9 +30,9 @@ type Pipe struct {
 	err         error
 }
 
-// systemCall does not say SPLICE_F_MORE: it would have TCP hold the last bytes back for
-// more, and there may be none for a while.
-func systemCall(from, to, most int) (int, error) {
+// System is splice(2). It does not say SPLICE_F_MORE, which would have TCP hold the last
+// bytes back for more, and there may be none for a while.
+func System(from, to, most int) (int, error) {
 	n, err := syscall.Splice(from, nil, to, nil, most, flagMove|flagNonblock)
 	return int(n), err
 }

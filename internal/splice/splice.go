@@ -34,11 +34,8 @@ type Pipes struct {
 }
 
 // New makes a set of at most max pipes. A slow client leaves up to Size bytes of kernel
-// memory in one, so their number bounds that. call is splice(2) when it is nil.
+// memory in one, so their number bounds that. call is System, or what a test has instead.
 func New(max int, call Call) *Pipes {
-	if call == nil {
-		call = systemCall
-	}
 	p := &Pipes{call: call}
 	p.free.Store(int32(max))
 	return p
@@ -46,6 +43,9 @@ func New(max int, call Call) *Pipes {
 
 // Free says whether Take is likely to give a pipe.
 func (p *Pipes) Free() bool { return supported && p.free.Load() > 0 && !p.refused.Load() }
+
+// Left is how many more pipes may be lent.
+func (p *Pipes) Left() int { return int(p.free.Load()) }
 
 // Take gives an empty pipe, or nil when none is to be had.
 func (p *Pipes) Take() *Pipe {

@@ -12,20 +12,19 @@ func (c *Conn) Movable() bool { return c.socket != nil && !c.raw }
 // Move sends what a pipe holds, as a part of the final response. The wait for the client to
 // take more is bounded each time that it has taken something. When it gives
 // splice.ErrRefused, what is in the pipe yet was not sent.
-func (c *Conn) Move(pipe *splice.Pipe, patience time.Duration) (n int, err error) {
+func (c *Conn) Move(pipe *splice.Pipe, patience time.Duration) error {
 	c.write.Lock()
 	defer c.write.Unlock()
 	c.answered = true
 	for pipe.Held() > 0 {
 		if err := c.ExtendWrite(patience); err != nil {
-			return n, err
+			return err
 		}
-		took, err := pipe.Drain(c.socket)
-		if n += took; err != nil {
-			return n, err
+		if _, err := pipe.Drain(c.socket); err != nil {
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // ExtendWrite gives the client some time, and up to a sixteenth more, to take what is written
