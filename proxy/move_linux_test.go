@@ -224,6 +224,34 @@ func TestWhatIsMoved(t *testing.T) {
 	}
 }
 
+// What the application sends behind a body is nobody's: not the client's, and not the next
+// exchange's.
+func TestBytesBehindMovedBody(t *testing.T) {
+	const size = 2 << 20
+	body := noise(4, size)
+	answer := sized("HTTP/1.1 200 OK\r\n", string(body))
+	for way, handleOnly := range ways() {
+		t.Run(way, func(t *testing.T) {
+			raw := apptest.Start(t, func(n int) []apptest.Step {
+				if n == 0 {
+					return []apptest.Step{apptest.ExpectHead(), apptest.Send(answer + sized("HTTP/1.1 200 OK\r\n", "evil")), apptest.Drain()}
+				}
+				return []apptest.Step{apptest.Loop(apptest.ExpectHead(), apptest.Send(answer))}
+			})
+			var m moves
+			_, p := moveRig(t, nil, &m, func(r *rig) { r.handleOnly, r.up.URL = handleOnly, raw.URL() })
+			c := dialClient(t, p)
+			for range 3 {
+				c.ask(t, "/")
+				c.whole(t, body)
+			}
+			if n := raw.Conns(); n != 2 || m.bytes.Load() == 0 {
+				t.Errorf("%d connections to the application, %d bytes moved", n, m.bytes.Load())
+			}
+		})
+	}
+}
+
 // A body that the application cuts short is seen to be cut, wherever that is.
 func TestCutMovedBody(t *testing.T) {
 	const size = 6 << 20
