@@ -204,10 +204,8 @@ func (x *exchange) passOn(c *call) (did wire.Outcome, at time.Time) {
 		into = x.out[len(x.out):cap(x.out)]
 	}
 	if size > int64(len(into)) {
-		if large, _ = x.h.pieces.Get().(*piece); large == nil {
-			large = new(piece)
-		}
-		defer x.h.pieces.Put(large)
+		large = x.h.pieces.takeLarge()
+		defer x.h.pieces.large.Put(large)
 		into = large[:largePiece]
 	}
 	var err error

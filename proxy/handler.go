@@ -90,7 +90,7 @@ type Handler struct {
 	prefix    string
 	pool      sync.Pool
 	calls     sync.Pool
-	pieces    sync.Pool // of *piece
+	pieces    pieces
 	pipes     *splice.Pipes
 	flights   flights
 	tunnels   tunnels

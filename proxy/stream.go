@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -16,6 +15,10 @@ import (
 const (
 	smallPiece = 4 << 10 // what an event stream that idles holds
 	largePiece = 64 << 10
+	// hugePiece is for bodies that come faster than they go out in large ones: each part
+	// costs both sides a wake-up. maxHuge bounds the memory that slow clients can hold so.
+	hugePiece = 256 << 10
+	maxHuge   = 64
 	// chunkRoom is the room for the size line of a chunk before its data, and for the
 	// CR LF after it.
 	chunkRoom = len("10000\r\n")
@@ -27,13 +30,11 @@ const (
 // flushed the head.
 type outgoing struct {
 	conn    *wire.Conn // nil: fasthttp sends
-	pool    *sync.Pool // of *piece, large ones
+	pieces  *pieces
 	pipes   *splice.Pipes
 	timeout time.Duration
 	chunked bool
 }
-
-type piece [chunkRoom + largePiece + len("\r\n")]byte
 
 // setOut arranges for a response that streams to be sent part by part. It is true when
 // the caller must send it, by sendUntilClose.
@@ -58,7 +59,7 @@ func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 }
 
 func (x *exchange) outgoing() outgoing {
-	return outgoing{conn: x.wire, pool: &x.h.pieces, pipes: x.h.pipes, timeout: x.snap.server.WriteTimeout}
+	return outgoing{conn: x.wire, pieces: &x.h.pieces, pipes: x.h.pipes, timeout: x.snap.server.WriteTimeout}
 }
 
 // sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body
@@ -105,19 +106,13 @@ func (o *outgoing) send(body io.Reader) (total int64, err error) {
 // copy passes the body on until its end, or until it can go on by a pipe.
 func (o *outgoing) copy(body io.Reader) (total int64, done bool, err error) {
 	var small [chunkRoom + smallPiece + len("\r\n")]byte
-	var large *piece
-	buf := small[:]
-	defer func() {
-		if large != nil {
-			o.pool.Put(large)
-		}
-	}()
+	r := room{pieces: o.pieces, buf: small[:]}
+	defer r.release()
 	for {
-		room := buf[chunkRoom : len(buf)-len("\r\n")]
-		n, err := body.Read(room)
+		n, err := body.Read(r.data())
 		if n > 0 {
 			total += int64(n)
-			if err := o.write(buf, n); err != nil {
+			if err := o.write(r.buf, n); err != nil {
 				return total, false, err
 			}
 		}
@@ -126,17 +121,14 @@ func (o *outgoing) copy(body io.Reader) (total int64, done bool, err error) {
 			return total, true, nil
 		case err != nil:
 			return total, false, err
-		case n == len(room) && o.movable(body) != nil:
-			return total, false, nil
-		case large == nil && n == smallPiece:
-			large, _ = o.pool.Get().(*piece)
-			if large == nil {
-				large = new(piece)
+		case n < smallPiece/2:
+			r.release()
+			r.buf = small[:]
+		case n == len(r.data()):
+			if o.movable(body) != nil {
+				return total, false, nil
 			}
-			buf = large[:]
-		case large != nil && n < smallPiece/2:
-			o.pool.Put(large)
-			large, buf = nil, small[:]
+			r.enlarge()
 		}
 	}
 }
