@@ -5,8 +5,11 @@ import "github.com/pillion-proxy/pillion/internal/splice"
 // HandleOnly has all requests go through Handle, from now on.
 func (s *Server) HandleOnly() { s.direct = nil }
 
-// UsePipes has large bodies go through at most max pipes, by call.
-func (h *Handler) UsePipes(max int, call splice.Call) { h.pipes = splice.New(max, call) }
+// UsePipes has large bodies go through at most max pipes, by call. local is for clients on
+// this machine, too.
+func (h *Handler) UsePipes(max int, call splice.Call, local bool) {
+	h.pipes, h.moveToLocal = splice.New(max, call), local
+}
 
 // PipesLeft is how many pipes are not in use.
 func (h *Handler) PipesLeft() int { return h.pipes.Left() }

@@ -92,14 +92,16 @@ type Handler struct {
 	calls     sync.Pool
 	pieces    pieces
 	pipes     *splice.Pipes
-	flights   flights
-	tunnels   tunnels
-	fills     sync.WaitGroup // goroutines that collect bodies or refresh
-	refreshes chan struct{}  // one element for each refresh under way
-	passes    passList
-	stats     *Stats
-	shards    atomic.Uint32
-	once      *redisconn.Decoded // a once
+	// moveToLocal uses pipes for clients on this machine, too: tests have no others.
+	moveToLocal bool
+	flights     flights
+	tunnels     tunnels
+	fills       sync.WaitGroup // goroutines that collect bodies or refresh
+	refreshes   chan struct{}  // one element for each refresh under way
+	passes      passList
+	stats       *Stats
+	shards      atomic.Uint32
+	once        *redisconn.Decoded // a once
 }
 
 // snapshot is one generation of the settings, immutable. A request loads it once,

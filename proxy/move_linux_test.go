@@ -92,7 +92,7 @@ func (m *moves) call(from, to, most int) (int, error) {
 }
 
 func (m *moves) into(r *rig, max int) {
-	r.pipes = func(h *proxy.Handler) { h.UsePipes(max, m.call) }
+	r.pipes = func(h *proxy.Handler) { h.UsePipes(max, m.call, true) }
 }
 
 // ways are how a request reaches the application.
@@ -184,6 +184,26 @@ func TestMovedBodiesAreWhole(t *testing.T) {
 				t.Errorf("%d pipes are left", n)
 			}
 		})
+	}
+}
+
+// A client on this machine gets bodies by copying.
+func TestBodiesToThisMachineAreCopied(t *testing.T) {
+	for way, handleOnly := range ways() {
+		var app bodies
+		var m moves
+		_, p := moveRig(t, app.ServeHTTP, &m, func(r *rig) {
+			r.handleOnly = handleOnly
+			r.pipes = func(h *proxy.Handler) { h.UsePipes(1, m.call, false) }
+		})
+		c := dialClient(t, p)
+		for i := range 2 {
+			c.ask(t, fmt.Sprintf("/%d/%d", i, 8<<20))
+			c.whole(t, noise(uint64(i), 8<<20))
+		}
+		if n := m.calls.Load(); n > 0 {
+			t.Errorf("%s: %d calls", way, n)
+		}
 	}
 }
 

@@ -15,10 +15,10 @@ import (
 const (
 	smallPiece = 4 << 10 // what an event stream that idles holds
 	largePiece = 64 << 10
-	// hugePiece is for bodies that come faster than they go out in large ones: each part
-	// costs both sides a wake-up. maxHuge bounds the memory that slow clients can hold so.
-	hugePiece = 256 << 10
-	maxHuge   = 64
+	// hugePiece is for bodies that fill large ones: each part costs both sides a wake-up.
+	// maxHuge bounds the memory that slow clients can hold so.
+	hugePiece = 512 << 10
+	maxHuge   = 32
 	// chunkRoom is the room for the size line of a chunk before its data, and for the
 	// CR LF after it.
 	chunkRoom = len("10000\r\n")
@@ -31,7 +31,7 @@ const (
 type outgoing struct {
 	conn    *wire.Conn // nil: fasthttp sends
 	pieces  *pieces
-	pipes   *splice.Pipes
+	pipes   *splice.Pipes // nil: none for this client
 	timeout time.Duration
 	chunked bool
 }
@@ -59,7 +59,7 @@ func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 }
 
 func (x *exchange) outgoing() outgoing {
-	return outgoing{conn: x.wire, pieces: &x.h.pieces, pipes: x.h.pipes, timeout: x.snap.server.WriteTimeout}
+	return outgoing{conn: x.wire, pieces: &x.h.pieces, pipes: x.h.pipesTo(x.wire), timeout: x.snap.server.WriteTimeout}
 }
 
 // sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net"
 	"time"
 
 	"github.com/pillion-proxy/pillion/internal/splice"
@@ -8,6 +9,12 @@ import (
 
 // Movable says whether Move works on this connection.
 func (c *Conn) Movable() bool { return c.socket != nil && !c.raw }
+
+// Local says whether the client is on this machine.
+func (c *Conn) Local() bool {
+	tcp, ok := c.RemoteAddr().(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
+}
 
 // Move sends what a pipe holds, as a part of the final response. The wait for the client to
 // take more is bounded each time that it has taken something. When it gives
