@@ -236,10 +236,8 @@ func (x *exchange) passOn(c *call) (did wire.Outcome, at time.Time) {
 		into = x.out[len(x.out):cap(x.out)]
 	}
 	if size > int64(len(into)) {
-		if large, _ = x.h.pieces.Get().(*piece); large == nil {
-			large = new(piece)
-		}
-		defer x.h.pieces.Put(large)
+		large = x.h.pieces.takeLarge()
+		defer x.h.pieces.large.Put(large)
 		into = large[:largePiece]
 	}
 	var err error
@@ -271,7 +269,7 @@ func (x *exchange) sendPassed(c *call, now time.Time, first []byte, apart bool) 
 		err = x.wire.Send(now, x.out[:len(x.out)+len(first)], nil)
 	}
 	if err == nil && !c.body.Complete() {
-		rest := outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout}
+		rest := x.outgoing()
 		var n int64
 		n, err = rest.send(c.body)
 		sent += n

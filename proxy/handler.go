@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/internal/splice"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
 	"github.com/pillion-proxy/pillion/redisconn"
 	"github.com/pillion-proxy/pillion/rules"
@@ -89,15 +90,18 @@ type Handler struct {
 	prefix    string
 	pool      sync.Pool
 	calls     sync.Pool
-	pieces    sync.Pool // of *piece
-	flights   flights
-	tunnels   tunnels
-	fills     sync.WaitGroup // goroutines that collect bodies or refresh
-	refreshes chan struct{}  // one element for each refresh under way
-	passes    passList
-	stats     *Stats
-	shards    atomic.Uint32
-	once      *redisconn.Decoded // a once
+	pieces    pieces
+	pipes     *splice.Pipes
+	// moveToLocal uses pipes for clients on this machine, too: tests have no others.
+	moveToLocal bool
+	flights     flights
+	tunnels     tunnels
+	fills       sync.WaitGroup // goroutines that collect bodies or refresh
+	refreshes   chan struct{}  // one element for each refresh under way
+	passes      passList
+	stats       *Stats
+	shards      atomic.Uint32
+	once        *redisconn.Decoded // a once
 }
 
 // snapshot is one generation of the settings, immutable. A request loads it once,
@@ -157,7 +161,7 @@ type route struct {
 
 // New makes a handler. The error lists what is wrong with the rules.
 func New(d Deps, s Settings) (*Handler, error) {
-	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats()}
+	h := &Handler{sessions: d.Sessions, lifecycle: d.Lifecycle, tasks: d.Tasks, store: d.Store, prefix: d.Store.Prefix(), log: d.Log, stats: newStats(), pipes: splice.New(maxPipes, splice.System)}
 	h.calls.New = func() any { return newCall(&h.calls) }
 	if d.Next != nil {
 		h.origin = &handlerOrigin{d.Next}

@@ -62,6 +62,8 @@ type rig struct {
 	tasks *proxy.TaskField
 	// accept, when set, puts something between a pod and its listener.
 	accept func(net.Listener) net.Listener
+	// pipes, when set, changes a handler before it serves.
+	pipes func(*proxy.Handler)
 	// handleOnly pods answer nothing directly.
 	handleOnly bool
 	// serving, when set, gets each server before it serves.
@@ -75,6 +77,7 @@ type pod struct {
 	store   *cache.Store
 	session *sessioncheck.Checker
 	up      *upstream.Client
+	server  *proxy.Server
 }
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
@@ -138,6 +141,9 @@ func (r *rig) addPod() *pod {
 	}
 	h, err := proxy.New(proxy.Deps{Sessions: sessions, Lifecycle: sessioncheck.NewLifecycle(users), Tasks: r.tasks, Store: store, Upstream: up, Upstreams: others, Next: r.next, Log: log}, r.podSettings())
 	must(r.t, err)
+	if r.pipes != nil {
+		r.pipes(h)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(r.t, err)
 	if r.accept != nil {
@@ -159,7 +165,7 @@ func (r *rig) addPod() *pod {
 		h.Shutdown(ctx)
 		<-done
 	})
-	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up, session: sessions}
+	p := &pod{addr: ln.Addr().String(), conn: conn, handler: h, store: store, up: up, session: sessions, server: srv}
 	r.pods = append(r.pods, p)
 	return p
 }

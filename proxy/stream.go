@@ -4,17 +4,21 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/pillion-proxy/pillion/internal/splice"
 	"github.com/pillion-proxy/pillion/proxy/wire"
 )
 
 const (
 	smallPiece = 4 << 10 // what an event stream that idles holds
 	largePiece = 64 << 10
+	// hugePiece is for bodies that fill large ones: each part costs both sides a wake-up.
+	// maxHuge bounds the memory that slow clients can hold so.
+	hugePiece = 512 << 10
+	maxHuge   = 32
 	// chunkRoom is the room for the size line of a chunk before its data, and for the
 	// CR LF after it.
 	chunkRoom = len("10000\r\n")
@@ -26,12 +30,11 @@ const (
 // flushed the head.
 type outgoing struct {
 	conn    *wire.Conn // nil: fasthttp sends
-	pool    *sync.Pool // of *piece, large ones
+	pieces  *pieces
+	pipes   *splice.Pipes // nil: none for this client
 	timeout time.Duration
 	chunked bool
 }
-
-type piece [chunkRoom + largePiece + len("\r\n")]byte
 
 // setOut arranges for a response that streams to be sent part by part. It is true when
 // the caller must send it, by sendUntilClose.
@@ -43,9 +46,20 @@ func (x *exchange) setOut(body *answer) (toTheEnd bool) {
 	if x.wire == nil || body == nil || resp.SkipBody {
 		return false
 	}
-	body.out = outgoing{conn: x.wire, pool: &x.h.pieces, timeout: x.snap.server.WriteTimeout, chunked: resp.Header.ContentLength() < 0}
+	body.out = x.outgoing()
+	body.out.chunked = resp.Header.ContentLength() < 0
+	switch r := body.r.(type) { // the deadlines are moved along here
+	case *call:
+		r.extend = 0
+	case *spoolReader:
+		r.extend = 0
+	}
 	resp.ImmediateHeaderFlush = true
 	return body.out.chunked && x.http10
+}
+
+func (x *exchange) outgoing() outgoing {
+	return outgoing{conn: x.wire, pieces: &x.h.pieces, pipes: x.h.pipesTo(x.wire), timeout: x.snap.server.WriteTimeout}
 }
 
 // sendUntilClose answers an HTTP/1.0 client, which knows no chunked coding, with a body
@@ -55,7 +69,7 @@ func sendUntilClose(ctx *fasthttp.RequestCtx, body *answer) {
 	h, o := &ctx.Response.Header, &body.out
 	untilClose(h)
 	o.chunked = false
-	_ = o.extend()
+	_ = o.conn.ExtendWrite(o.timeout)
 	_, err := o.conn.Write(h.Header())
 	if err == nil {
 		_, err = o.send(body)
@@ -74,38 +88,47 @@ func untilClose(h *fasthttp.ResponseHeader) {
 	h.SetContentLength(-2)
 }
 
-// send copies the body to the connection until its end.
+// send passes the body on until its end: by a pipe while that can be done and is worth it,
+// else by copying.
 func (o *outgoing) send(body io.Reader) (total int64, err error) {
-	var small [chunkRoom + smallPiece + len("\r\n")]byte
-	var large *piece
-	buf := small[:]
-	defer func() {
-		if large != nil {
-			o.pool.Put(large)
+	for moves := true; ; moves = !moves {
+		pass := o.copy
+		if moves {
+			pass = o.move
 		}
-	}()
+		n, done, err := pass(body)
+		if total += n; done || err != nil {
+			return total, err
+		}
+	}
+}
+
+// copy passes the body on until its end, or until it can go on by a pipe.
+func (o *outgoing) copy(body io.Reader) (total int64, done bool, err error) {
+	var small [chunkRoom + smallPiece + len("\r\n")]byte
+	r := room{pieces: o.pieces, buf: small[:]}
+	defer r.release()
 	for {
-		n, err := body.Read(buf[chunkRoom : len(buf)-len("\r\n")])
+		n, err := body.Read(r.data())
 		if n > 0 {
 			total += int64(n)
-			if err := o.write(buf, n); err != nil {
-				return total, err
+			if err := o.write(r.buf, n); err != nil {
+				return total, false, err
 			}
 		}
 		switch {
 		case err == io.EOF:
-			return total, nil
+			return total, true, nil
 		case err != nil:
-			return total, err
-		case large == nil && n == smallPiece:
-			large, _ = o.pool.Get().(*piece)
-			if large == nil {
-				large = new(piece)
+			return total, false, err
+		case n < smallPiece/2:
+			r.release()
+			r.buf = small[:]
+		case n == len(r.data()):
+			if o.movable(body) != nil {
+				return total, false, nil
 			}
-			buf = large[:]
-		case large != nil && n < smallPiece/2:
-			o.pool.Put(large)
-			large, buf = nil, small[:]
+			r.enlarge()
 		}
 	}
 }
@@ -119,17 +142,9 @@ func (o *outgoing) write(buf []byte, n int) error {
 		start -= copy(buf[chunkRoom-len(line):], line)
 		end += copy(buf[end:], "\r\n")
 	}
-	if err := o.extend(); err != nil {
+	if err := o.conn.ExtendWrite(o.timeout); err != nil {
 		return err
 	}
 	_, err := o.conn.Write(buf[start:end])
 	return err
-}
-
-// extend moves the write deadline along: a long download is fine, a stalled one is not.
-func (o *outgoing) extend() error {
-	if o.timeout <= 0 {
-		return nil
-	}
-	return o.conn.SetWriteDeadline(time.Now().Add(o.timeout))
 }

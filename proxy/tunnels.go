@@ -170,4 +170,5 @@ func (h *Handler) DrainTunnels(ctx context.Context) {
 func (h *Handler) Shutdown(ctx context.Context) {
 	h.DrainTunnels(ctx)
 	h.fills.Wait()
+	h.pipes.Close()
 }

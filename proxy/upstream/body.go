@@ -123,7 +123,11 @@ func (b *Body) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, end, err := b.read(p)
+	return b.took(b.read(p))
+}
+
+// took notes what came, for the next call, and says it.
+func (b *Body) took(n int, end bool, err error) (int, error) {
 	switch {
 	case end:
 		b.finish()

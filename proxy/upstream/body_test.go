@@ -89,12 +89,15 @@ func TestCloseDelimitedBody(t *testing.T) {
 	}
 }
 
-// watched notes the read deadline that holds at each read.
+// watched notes the read deadline that holds at each read of a body, and when the body
+// was asked for that.
 type watched struct {
 	net.Conn
-	deadline time.Time
-	reads    []time.Time
+	deadline, asked time.Time
+	reads           []watchedRead
 }
+
+type watchedRead struct{ asked, deadline time.Time }
 
 func (w *watched) SetReadDeadline(t time.Time) error {
 	w.deadline = t
@@ -102,7 +105,9 @@ func (w *watched) SetReadDeadline(t time.Time) error {
 }
 func (w *watched) SetDeadline(t time.Time) error { w.deadline = t; return w.Conn.SetDeadline(t) }
 func (w *watched) Read(p []byte) (int, error) {
-	w.reads = append(w.reads, w.deadline)
+	if !w.asked.IsZero() {
+		w.reads = append(w.reads, watchedRead{w.asked, w.deadline})
+	}
 	return w.Conn.Read(p)
 }
 
@@ -121,22 +126,28 @@ func TestEventsArriveOneByOne(t *testing.T) {
 			}
 			raw := apptest.Start(t, apptest.Each(append(steps, apptest.Drain())...))
 			var conn watched
-			c := newClient(t, testConfig(raw.URL()), WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
+			cfg := testConfig(raw.URL())
+			cfg.Timeouts.Idle = 1600 * time.Millisecond
+			cfg.Timeouts.ResponseHeader = cfg.Timeouts.Idle / 2
+			c := newClient(t, cfg, WithDial(func(ctx context.Context, network, address string) (net.Conn, error) {
 				nc, err := new(net.Dialer).DialContext(ctx, network, address)
 				conn.Conn = nc
 				return &conn, err
 			}))
-			readEvents(t, c, next)
-			for i, at := range conn.reads[1:] {
-				if !at.After(conn.reads[i]) {
-					t.Errorf("read %d has the deadline of the read before", i+1)
+			readEvents(t, c, next, &conn)
+			if len(conn.reads) < 4 {
+				t.Errorf("%d reads", len(conn.reads))
+			}
+			for i, r := range conn.reads {
+				if left := r.deadline.Sub(r.asked); left < cfg.Timeouts.Idle {
+					t.Errorf("read %d may wait for no more than %v", i, left)
 				}
 			}
 		})
 	}
 }
 
-func readEvents(t *testing.T, c *Client, next chan<- struct{}) {
+func readEvents(t *testing.T, c *Client, next chan<- struct{}, conn *watched) {
 	var h fasthttp.ResponseHeader
 	body, err := c.Do(context.Background(), &Request{Head: reqHead("GET", "/")}, &h)
 	if err != nil {
@@ -145,7 +156,10 @@ func readEvents(t *testing.T, c *Client, next chan<- struct{}) {
 	defer body.Close()
 	p := make([]byte, 100)
 	for i := range 5 {
+		// A deadline stays for a sixteenth of the idle time, which has to pass.
+		time.Sleep(c.cfg.Timeouts.Idle / 16)
 		next <- struct{}{}
+		conn.asked = time.Now()
 		n, err := body.Read(p)
 		if want := fmt.Sprint("event ", i); string(p[:n]) != want || err != nil {
 			t.Fatalf("%q, %v; want %q", p[:n], err, want)

@@ -3,9 +3,11 @@ package upstream
 import (
 	"bufio"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/pillion-proxy/pillion/internal/nonblock"
+	"github.com/pillion-proxy/pillion/internal/splice"
 )
 
 // conn is one connection to the application. Between two exchanges it lies in
@@ -23,7 +25,7 @@ type conn struct {
 
 func newConn(nc net.Conn) *conn {
 	cn := &conn{nc: nc, index: -1}
-	cn.src.nc = nc
+	cn.src.nc, cn.src.socket = nc, splice.Socket(nc)
 	cn.br = bufio.NewReaderSize(&cn.src, readBuffer)
 	if s, ok := nc.(*secure); ok {
 		cn.tls = s
@@ -78,6 +80,7 @@ func (cn *conn) look(now time.Time, maxAge time.Duration) verdict {
 // ever as long as it moves; in a head the reader sets one for all of it.
 type source struct {
 	nc      net.Conn
+	socket  syscall.RawConn // of nc, where bytes can be moved from it; see Body.Move
 	pending []byte
 	idle    time.Duration // 0: the deadline is set elsewhere
 	got     bool          // a byte arrived since the exchange began
@@ -106,6 +109,18 @@ func (s *source) readUntil(t time.Time) error {
 	return s.nc.SetReadDeadline(t)
 }
 
+// extend gives the next read the idle time. A deadline that is about right stays, as in arm.
+func (s *source) extend() error {
+	if s.idle <= 0 {
+		return nil
+	}
+	by := time.Now().Add(s.idle)
+	if most := by.Add(s.idle / 16); s.readBy.Before(by) || s.readBy.After(most) {
+		return s.readUntil(most)
+	}
+	return nil
+}
+
 // disarmed: the deadlines are somebody else's to set, for this exchange.
 func (s *source) disarmed() { s.readBy, s.writeBy = time.Time{}, time.Time{} }
 
@@ -115,10 +130,8 @@ func (s *source) Read(p []byte) (int, error) {
 		s.pending = s.pending[n:]
 		return n, nil
 	}
-	if s.idle > 0 {
-		if err := s.readUntil(time.Now().Add(s.idle)); err != nil {
-			return 0, err
-		}
+	if err := s.extend(); err != nil {
+		return 0, err
 	}
 	if s.request != nil {
 		return s.ask(p)

@@ -9,7 +9,10 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/pillion-proxy/pillion/internal/splice"
 )
 
 // bufferSize is what a request's head usually fits in. A larger one gets a larger
@@ -29,6 +32,7 @@ type Conn struct {
 	ln     *Listener
 	born   time.Time
 	fill   filler
+	socket syscall.RawConn // nil where bytes cannot be moved to it; see Move
 	one    [1]byte
 
 	buf  []byte // nil while nothing is buffered
@@ -59,7 +63,7 @@ type Conn struct {
 }
 
 func newConn(nc net.Conn, ln *Listener) *Conn {
-	c := &Conn{Conn: nc, limits: &ln.limits, ln: ln, born: time.Now()}
+	c := &Conn{Conn: nc, limits: &ln.limits, ln: ln, born: time.Now(), socket: splice.Socket(nc)}
 	c.fill.init(c)
 	c.body.c = c
 	return c
