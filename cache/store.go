@@ -133,7 +133,7 @@ func (l *Lease) keep() {
 func (s *Store) Begin(ctx context.Context, leaseKey string) (*Lease, error) {
 	l := &Lease{key: leaseKey, token: rand.Text(), store: s}
 	got, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
-		if err := c.Do(ctx, c.B().Set().Key(l.key).Value(l.token).Nx().Px(leaseTTL).Build()).Error(); err != nil {
+		if err := c.Do(ctx, l.take(c)).Error(); err != nil {
 			return 0, err // nil reply: another has it
 		}
 		return 1, nil
@@ -141,10 +141,38 @@ func (s *Store) Begin(ctx context.Context, leaseKey string) (*Lease, error) {
 	if err != nil || got == 0 {
 		return nil, err
 	}
+	l.begin()
+	return l, nil
+}
+
+// BeginFill is Begin, and says whether there is an entry (EXISTS) once the lease is taken:
+// another fill may have stored one since it was looked for.
+func (s *Store) BeginFill(ctx context.Context, leaseKey, entryKey string) (l *Lease, there bool, err error) {
+	l = &Lease{key: leaseKey, token: rand.Text(), store: s}
+	got, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		replies := c.DoMulti(ctx, l.take(c), c.B().Exists().Key(entryKey).Build())
+		if err := replies[0].Error(); err != nil {
+			return 0, err // nil reply: another has it
+		}
+		n, err := replies[1].AsInt64()
+		return 1 + n, err
+	})
+	if err != nil || got == 0 {
+		return nil, false, err
+	}
+	l.begin()
+	return l, got > 1, nil
+}
+
+func (l *Lease) take(c rueidis.Client) rueidis.Completed {
+	return c.B().Set().Key(l.key).Value(l.token).Nx().Px(leaseTTL).Build()
+}
+
+// begin starts the renewal.
+func (l *Lease) begin() {
 	l.mu.Lock()
 	l.timer = time.AfterFunc(leaseRenew, l.keep)
 	l.mu.Unlock()
-	return l, nil
 }
 
 // Put stores the entry under the lease and gives the lease back. stored is false

@@ -175,6 +175,9 @@ func TestDirectInvalidatesAsHandleDoes(t *testing.T) {
 				}
 			}
 			w.ask(t, with(tt.method, tt.path, "", "a"), 1)
+			// What is fetched within 5 ms of the purge of its group is not stored, see
+			// Store.MarkSince: a machine may be that fast with one of them.
+			time.Sleep(10 * time.Millisecond)
 			for _, path := range tt.stored {
 				if hit(path) != tt.stays {
 					t.Errorf("%s is a hit: %v", path, !tt.stays)

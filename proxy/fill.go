@@ -199,7 +199,17 @@ func (x *exchange) answered(c *candidate, storing bool) {
 // pod has it, the request waits for that pod's entry; patient says whether.
 func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 	key, leaseKey := x.fillKey(), x.leaseKey()
-	lease, err := x.takeLease(leaseKey)
+	lease, there, err := x.takeFillLease(leaseKey, key)
+	if lease != nil && there && patient {
+		// It may have been stored after this request had looked for it, and before that
+		// fill gave its lease back.
+		x.now = time.Now()
+		if s, _, _ := x.find(); s != nil && x.current(s) {
+			x.h.giveBack(lease)
+			x.lease = nil
+			return nil, s
+		}
+	}
 	if lease != nil || err != nil || !patient {
 		return lease, nil
 	}
@@ -228,6 +238,13 @@ func (x *exchange) takeLease(key string) (lease *cache.Lease, err error) {
 	lease, err = x.h.store.Begin(context.Background(), key)
 	x.lease = lease
 	return lease, err
+}
+
+// takeFillLease is takeLease, and says whether there is an entry.
+func (x *exchange) takeFillLease(key, entry string) (lease *cache.Lease, there bool, err error) {
+	lease, there, err = x.h.store.BeginFill(context.Background(), key, entry)
+	x.lease = lease
+	return lease, there, err
 }
 
 func (x *exchange) leaseKey() string {

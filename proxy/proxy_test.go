@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pillion-proxy/pillion/cache"
+	"github.com/pillion-proxy/pillion/internal/redistest"
 	"github.com/pillion-proxy/pillion/proxy"
 )
 
@@ -131,6 +133,29 @@ func TestFiftyFirstRequestsReachTheApplicationOnce(t *testing.T) {
 	wg.Wait()
 	if n := r.calls.Load(); n != 1 {
 		t.Fatalf("50 requests to two pods called the application %d times, want once", n)
+	}
+}
+
+// TestStoredBeforeTheLease: what another pod stores after this one has looked for it, and
+// before this one takes the lease, is served and not fetched again.
+func TestStoredBeforeTheLease(t *testing.T) {
+	r := newRig(t, []proxy.Rule{rule("all", "/**", ttl(time.Minute))}, echo, 1)
+	var link *redistest.Proxy
+	r.via = func(addr string) string {
+		link = redistest.StartProxy(t, addr)
+		return link.Addr
+	}
+	late := r.addPod()
+	lease := link.Trap(func(words [][]byte) bool {
+		return string(words[0]) == "SET" && slices.ContainsFunc(words, func(w []byte) bool { return string(w) == "NX" })
+	}, redistest.Hold)
+	answer := make(chan string)
+	go func() { answer <- late.do(t, "GET", "/x").header.Get("Cache-Status") }()
+	<-lease.Sprung()
+	r.pods[0].do(t, "GET", "/x")
+	lease.Pass()
+	if got := <-answer; !strings.Contains(got, "collapsed") || r.calls.Load() != 1 {
+		t.Errorf("%s, after %d calls of the application", got, r.calls.Load())
 	}
 }
 
