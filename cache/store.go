@@ -147,8 +147,9 @@ func (s *Store) Begin(ctx context.Context, leaseKey string) (*Lease, error) {
 
 // BeginFill is Begin, and says whether there is an entry (EXISTS) once the lease is taken:
 // another fill may have stored one since it was looked for.
-func (s *Store) BeginFill(ctx context.Context, leaseKey, entryKey string) (l *Lease, there bool, err error) {
-	l = &Lease{key: leaseKey, token: rand.Text(), store: s}
+func (s *Store) BeginFill(ctx context.Context, leaseKey, entryKey string) (*Lease, bool, error) {
+	// Not a named result: after a timeout the function still runs, and reads it.
+	l := &Lease{key: leaseKey, token: rand.Text(), store: s}
 	got, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
 		replies := c.DoMulti(ctx, l.take(c), c.B().Exists().Key(entryKey).Build())
 		if err := replies[0].Error(); err != nil {
