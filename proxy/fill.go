@@ -200,13 +200,12 @@ func (x *exchange) answered(c *candidate, storing bool) {
 func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 	key, leaseKey := x.fillKey(), x.leaseKey()
 	lease, there, err := x.takeFillLease(leaseKey, key)
-	if lease != nil && there && patient {
-		// It may have been stored after this request had looked for it, and before that
-		// fill gave its lease back.
-		x.now = time.Now()
-		if s, _, _ := x.find(); s != nil && x.current(s) {
+	if lease != nil && there && (patient || x.background) {
+		if s := x.storedMeanwhile(); s != nil {
 			x.h.giveBack(lease)
-			x.lease = nil
+			if x.lease = nil; x.background {
+				s = nil // nobody waits for it
+			}
 			return nil, s
 		}
 	}
@@ -230,6 +229,17 @@ func (x *exchange) begin(patient bool) (*cache.Lease, *stored) {
 	// The other gave up, found it uncacheable, died, or brought another variant.
 	lease, _ = x.takeLease(x.leaseKey())
 	return lease, nil
+}
+
+// storedMeanwhile gives what was stored after this request had looked for it, and before
+// that fill gave back the lease which this one has taken now. Only what is fresh counts: the
+// stale entry that was found before may be of the same millisecond as the request.
+func (x *exchange) storedMeanwhile() *stored {
+	x.now = time.Now()
+	if s, use, _ := x.find(); s != nil && use == cache.UseFresh && x.current(s) {
+		return s
+	}
+	return nil
 }
 
 // takeLease takes a fill lease, and notes it: the store renews a lease until it is given

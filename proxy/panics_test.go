@@ -73,7 +73,10 @@ func trapped(t *testing.T, list []proxy.Rule, app http.HandlerFunc) (r *rig, p *
 // contained expects one panic more, with its stack in the log, and a process that goes on.
 func contained(t *testing.T, p *pod, log *lines, n uint64) {
 	t.Helper()
-	eventually(t, "the panic is counted", func() bool { return p.handler.Stats().Panics == n })
+	// It is counted before it is logged.
+	eventually(t, "the panic is counted and logged", func() bool {
+		return p.handler.Stats().Panics == n && uint64(strings.Count(log.String(), "a panic was contained")) >= n
+	})
 	if text := log.String(); uint64(strings.Count(text, "a panic was contained")) != n || !strings.Contains(text, "sprung by a test") || !strings.Contains(text, "trapConn") {
 		t.Errorf("the log has not %d panics with their stacks:\n%s", n, text)
 	}
