@@ -131,49 +131,41 @@ func (l *Lease) keep() {
 // Begin takes the fill lease of a key (SET NX PX): nil when another fill has it. It
 // must be ended by Put or Release, and is renewed until then.
 func (s *Store) Begin(ctx context.Context, leaseKey string) (*Lease, error) {
-	l := &Lease{key: leaseKey, token: rand.Text(), store: s}
-	got, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
-		if err := c.Do(ctx, l.take(c)).Error(); err != nil {
-			return 0, err // nil reply: another has it
-		}
-		return 1, nil
-	})
-	if err != nil || got == 0 {
-		return nil, err
-	}
-	l.begin()
-	return l, nil
+	l, _, err := s.begin(ctx, leaseKey, "")
+	return l, err
 }
 
 // BeginFill is Begin, and says whether there is an entry (EXISTS) once the lease is taken:
 // another fill may have stored one since it was looked for.
-func (s *Store) BeginFill(ctx context.Context, leaseKey, entryKey string) (*Lease, bool, error) {
+func (s *Store) BeginFill(ctx context.Context, leaseKey, entryKey string) (l *Lease, there bool, err error) {
+	return s.begin(ctx, leaseKey, entryKey)
+}
+
+func (s *Store) begin(ctx context.Context, leaseKey, entryKey string) (*Lease, bool, error) {
 	// Not a named result: after a timeout the function still runs, and reads it.
 	l := &Lease{key: leaseKey, token: rand.Text(), store: s}
 	got, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (int64, error) {
-		replies := c.DoMulti(ctx, l.take(c), c.B().Exists().Key(entryKey).Build())
+		cmds := []rueidis.Completed{c.B().Set().Key(l.key).Value(l.token).Nx().Px(leaseTTL).Build()}
+		if entryKey != "" {
+			cmds = append(cmds, c.B().Exists().Key(entryKey).Build())
+		}
+		replies := c.DoMulti(ctx, cmds...)
 		if err := replies[0].Error(); err != nil {
 			return 0, err // nil reply: another has it
 		}
-		n, err := replies[1].AsInt64()
-		return 1 + n, err
+		if entryKey == "" {
+			return 1, nil
+		}
+		n, _ := replies[1].AsInt64() // the lease is ours in any case
+		return 1 + n, nil
 	})
 	if err != nil || got == 0 {
 		return nil, false, err
 	}
-	l.begin()
-	return l, got > 1, nil
-}
-
-func (l *Lease) take(c rueidis.Client) rueidis.Completed {
-	return c.B().Set().Key(l.key).Value(l.token).Nx().Px(leaseTTL).Build()
-}
-
-// begin starts the renewal.
-func (l *Lease) begin() {
 	l.mu.Lock()
 	l.timer = time.AfterFunc(leaseRenew, l.keep)
 	l.mu.Unlock()
+	return l, got > 1, nil
 }
 
 // Put stores the entry under the lease and gives the lease back. stored is false

@@ -382,7 +382,7 @@ func TestBodiesWithoutPipe(t *testing.T) {
 	// Its sockets are full once nothing moves any more.
 	last := int64(-1)
 	eventually(t, "the holder is stuck", func() bool {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // long enough for a call that can still be made
 		was := last
 		last = m.calls.Load()
 		return was == last
