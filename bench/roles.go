@@ -64,11 +64,20 @@ func originRole() *cobra.Command {
 	var addr string
 	var keys int
 	var sizes []int
+	var lean bool
 	cmd := &cobra.Command{Use: "origin", Short: "The application of the HTTP scenarios, and the bare fasthttp server"}
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:0", "where to listen")
 	cmd.Flags().IntVar(&keys, "keys", 1, "objects to prepare")
 	cmd.Flags().IntSliceVar(&sizes, "size", nil, "their sizes")
+	cmd.Flags().BoolVar(&lean, "lean", false, "one thread that has objects of one size, which must not be stored")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if lean && len(sizes) == 1 {
+			l, err := origin.NewLean(keys, sizes[0])
+			if err != nil {
+				return err
+			}
+			return l.Serve(cmd.Context(), addr)
+		}
 		return serve(cmd.Context(), addr, origin.New(keys, sizes).Handle)
 	}
 	return cmd

@@ -39,6 +39,7 @@ type Conn interface {
 	Forget(keys ...string)
 	ForgetAll()
 	Tracking() bool
+	Up() bool
 	Prefix() string
 }
 
@@ -63,6 +64,9 @@ func NewStore(conn Conn, maxTTL time.Duration) *Store {
 		renew: rueidis.NewLuaScript(renewScript), alias: rueidis.NewLuaScript(aliasScript), variant: rueidis.NewLuaScript(variantScript),
 	}
 }
+
+// Up says whether Redis answers, as far as is known.
+func (s *Store) Up() bool { return s.conn.Up() }
 
 // Prefix is what the store's key names start with.
 func (s *Store) Prefix() string { return s.conn.Prefix() }

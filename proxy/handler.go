@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,7 +98,8 @@ type Handler struct {
 	flights     flights
 	tunnels     tunnels
 	fills       sync.WaitGroup // goroutines that collect bodies or refresh
-	refreshes   chan struct{}  // one element for each refresh under way
+	soon        soon
+	refreshes   chan struct{} // one element for each refresh under way
 	passes      passList
 	stats       *Stats
 	shards      atomic.Uint32
@@ -125,8 +127,11 @@ type snapshot struct {
 	requestTwin        string // with hyphens for underscores
 	requestField       []byte // as it is written
 	maxBody            int64  // the largest that any rule allows
-	trusted            []netip.Prefix
-	purgeFrom          []netip.Prefix
+	// sometimesCached says that a rule with a cache matches some GETs of a URL and not
+	// others, by their header.
+	sometimesCached bool
+	trusted         []netip.Prefix
+	purgeFrom       []netip.Prefix
 }
 
 // route is a rule, compiled.
@@ -214,6 +219,7 @@ func (h *Handler) compile(s Settings) (*snapshot, error) {
 		}
 		snap.maxBody = max(snap.maxBody, snap.routes[i].maxBody)
 		snap.routes[i].settle(snap)
+		snap.sometimesCached = snap.sometimesCached || s.Rules[i].sometimes()
 	}
 	if snap.unmatched, err = h.compileRoute(&s, &Rule{Name: "unmatched"}, nil); err != nil {
 		return nil, err
@@ -269,6 +275,13 @@ func (h *Handler) compileRoute(s *Settings, r *Rule, params []string) (route, er
 	}
 	out.bypass, err = cache.CompileBypass(r.Cache.Bypass)
 	return out, err
+}
+
+// sometimes says that routeOfGet does not tell for which requests this rule's cache is.
+func (r *Rule) sometimes() bool {
+	m := &r.Match
+	return r.Cache.Mode != cache.ModeOff && (len(m.Headers) > 0 ||
+		slices.Contains(m.Methods, fasthttp.MethodHead) && !slices.Contains(m.Methods, fasthttp.MethodGet))
 }
 
 // settle completes a route in its place in the snapshot.

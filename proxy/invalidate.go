@@ -38,11 +38,14 @@ func (x *exchange) invalidateBy(withOwn bool) {
 		return
 	}
 	own := cache.Target{Path: x.path, Query: x.query, HasQuery: x.hasQuery}
-	var hashes []cache.Hash
+	var hashes, unread []cache.Hash
 	for i, t := range cache.AppendTargets(nil, own, x.host, x.fields) {
 		if i > 0 || withOwn {
-			hashes = x.appendObsolete(hashes, t)
+			hashes, unread = x.appendObsolete(hashes, unread, t)
 		}
+	}
+	if !x.h.purgeSoon(unread) {
+		hashes = append(hashes, unread...)
 	}
 	if x.h.purgeHashes(ctx, hashes) != nil {
 		x.detail = detailRedisDown
@@ -50,21 +53,28 @@ func (x *exchange) invalidateBy(withOwn bool) {
 }
 
 // appendObsolete appends what the public entry of a target, and those of this request's
-// own user and session, are stored under.
-func (x *exchange) appendObsolete(dst []cache.Hash, t cache.Target) []cache.Hash {
+// own user and session, are stored under: to unread when no GET here would read them.
+func (x *exchange) appendObsolete(dst, unread []cache.Hash, t cache.Target) (_, _ []cache.Hash) {
 	path, odd, r := canonicalPath(nil, t.Path)
 	if r != nil {
-		return dst // no such request passes the guard
+		return dst, unread // no such request passes the guard
 	}
 	query, r := canonicalQuery(nil, t.Query)
 	if r != nil {
-		return dst
+		return dst, unread
 	}
 	parts := cache.KeyParts{Scope: cache.ScopePublic, Host: x.keyHost(), Path: path, Query: query, HasQuery: t.HasQuery}
 	get := x.snap.routeOfGet(&parts)
 	if get.permits(odd) != nil {
-		return dst // nor one of this
+		return dst, unread // nor one of this
 	}
+	if get.cache.Mode == cache.ModeOff && !x.snap.sometimesCached {
+		return dst, x.appendKeysOf(unread, get, &parts, t)
+	}
+	return x.appendKeysOf(dst, get, &parts, t), unread
+}
+
+func (x *exchange) appendKeysOf(dst []cache.Hash, get *route, parts *cache.KeyParts, t cache.Target) []cache.Hash {
 	parts.Filter = get.filter
 	// Of a key with more than the URL, what this client's own requests are stored under.
 	extra, ok := x.appendExtra(nil, get)
@@ -73,14 +83,14 @@ func (x *exchange) appendObsolete(dst []cache.Hash, t cache.Target) []cache.Hash
 	}
 	parts.Extra = extra
 	if x.snap.noVarySearch && t.HasQuery {
-		parts.Search = x.searchVariance(&parts)
+		parts.Search = x.searchVariance(parts)
 	}
-	dst = appendHash(dst, &parts)
+	dst = appendHash(dst, parts)
 	if x.session != nil {
 		parts.Scope, parts.Owner = cache.ScopeUser, []byte(x.session.UserKey())
-		dst = appendHash(dst, &parts)
+		dst = appendHash(dst, parts)
 		parts.Scope, parts.Owner = cache.ScopeSession, []byte(x.session.SessionKey())
-		dst = appendHash(dst, &parts)
+		dst = appendHash(dst, parts)
 	}
 	return dst
 }

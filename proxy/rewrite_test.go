@@ -40,6 +40,10 @@ func rewrite(strip, add string) func(*proxy.Rule) {
 
 func uncached(r *proxy.Rule) { r.Cache.Mode = "off" }
 
+func methods(list ...string) func(*proxy.Rule) {
+	return func(r *proxy.Rule) { r.Match.Methods = list }
+}
+
 func allow(words ...string) func(*proxy.Rule) {
 	return func(r *proxy.Rule) { r.Allow = words }
 }

@@ -163,7 +163,9 @@ const method = `## How it is measured
   of the measured time. *Throughput* is the server's limit only where its core is busy and the client's is not: both are
   in the tables.
 - The client is one thread with epoll and precomputed requests, and it checks each answer: its status, its length, and
-  how its body begins and ends. Where an answer should come from the cache, the application counts that it does.
+  how its body begins and ends. Where an answer should come from the cache, the application counts that it does. Where
+  each request reaches the application with a small answer, that is one thread with epoll, too ([origin/lean.go](../bench/origin/lean.go)):
+  client and application share a core, and must cost less than what is measured.
 - Peers are measured in turns, A B A B, each time in new processes. A round in which other programs took more than a
   tenth of a core is repeated.
 - *latency-70* is an open loop: requests begin at intended times that the server does not influence, and latency counts

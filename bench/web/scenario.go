@@ -103,6 +103,12 @@ func Scenarios() []Scenario {
 	return out
 }
 
+// reachesOrigin says that each request does, for a small answer. The application must be
+// a cheap one then: with the client it has one core, as the server has.
+func (s Scenario) reachesOrigin() bool {
+	return (s.kind == origin.Uncached || s.kind == origin.Secure) && s.size <= origin.LeanMost
+}
+
 func services(n int) []string {
 	out := make([]string, n)
 	for i := range out {

@@ -39,6 +39,7 @@ type place struct {
 	env      []string // of pillion
 	keys     int      // objects of the scenario
 	size     int      // of each
+	lean     bool     // the application is origin.Lean
 }
 
 func (p place) settings() peers.Settings {
@@ -158,7 +159,7 @@ func (s *bare) prepare(p place) (proc.Spec, string, error) {
 
 func (b *Bench) originSpec(addr string, p place, cores []int) proc.Spec {
 	return proc.Spec{Name: "the application", Path: b.Self, Cores: cores, Args: []string{
-		"origin", "--addr", addr, "--keys", strconv.Itoa(p.keys), "--size", strconv.Itoa(p.size),
+		"origin", "--addr", addr, "--keys", strconv.Itoa(p.keys), "--size", strconv.Itoa(p.size), "--lean=" + strconv.FormatBool(p.lean),
 	}}
 }
 

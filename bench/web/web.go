@@ -206,7 +206,9 @@ func (st *stage) startOrigin(ctx context.Context, s Scenario, p *place) (err err
 		return err
 	}
 	p.origin = st.app
-	if st.origin, err = proc.Start(st.b.originSpec(st.app, *p, s.clientCores(st.b))); err != nil {
+	app := *p
+	app.lean = s.reachesOrigin()
+	if st.origin, err = proc.Start(st.b.originSpec(st.app, app, s.clientCores(st.b))); err != nil {
 		return err
 	}
 	st.clean = append(st.clean, st.origin.Stop)
