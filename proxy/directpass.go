@@ -228,7 +228,7 @@ func fieldIf(name []byte, lower string, f field) field {
 func (x *exchange) passOn(c *call) (did wire.Outcome, at time.Time) {
 	body, now := c.body, time.Now() // the application may have taken its time
 	size, ahead := body.Size(), int64(0)
-	body.Skip()
+	body.Skip(now)
 	var large *piece
 	into := x.out[len(x.out):cap(x.out)]
 	if size > int64(len(into)) && size <= maxJoined {

@@ -40,8 +40,9 @@ type Body struct {
 	end     bool // a clean end was seen
 	nc      net.Conn
 	head    head
-	unread  int    // the length of the head that lies before the body; see Head
-	phase   uint32 // by atomic operations; not atomic.Uint32, since a Request that was not used may be copied
+	unread  int       // the length of the head that lies before the body; see Head
+	now     time.Time // see Skip; zero when something was waited for since
+	phase   uint32    // by atomic operations; not atomic.Uint32, since a Request that was not used may be copied
 }
 
 // The phases of a Body: its connection is given up once, by settle or by Abort.
@@ -71,8 +72,10 @@ func (b *Body) Head() []byte {
 	return p
 }
 
-// Skip goes past the head.
-func (b *Body) Skip() {
+// Skip goes past the head. now, if it is not zero, is the time of that, and with it the
+// time since which the connection is idle when the whole body came with the head.
+func (b *Body) Skip(now time.Time) {
+	b.now = now
 	_, _ = b.cn.br.Discard(b.unread)
 	b.begin()
 }
@@ -123,6 +126,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	b.now = time.Time{}
 	return b.took(b.read(p))
 }
 
@@ -153,6 +157,7 @@ func (b *Body) ReadBy(p []byte, t time.Time) (int, error) {
 	idle := src.idle
 	src.idle = 0 // else it would set a deadline of its own
 	if b.cn.br.Buffered() == 0 {
+		b.now = time.Time{}
 		if err := src.readUntil(t); err != nil {
 			return 0, err
 		}
@@ -238,7 +243,10 @@ func (b *Body) settle(clean bool) {
 		b.c.pool.discard(cn)
 		return
 	}
-	b.c.pool.put(cn)
+	if b.now.IsZero() {
+		b.now = time.Now()
+	}
+	b.c.pool.put(cn, b.now)
 }
 
 // fail notes why the body ended early and closes the connection.

@@ -128,10 +128,10 @@ func (p *pool) adopt(cn *conn) bool {
 	return true
 }
 
-// put returns a connection after a clean exchange.
-func (p *pool) put(cn *conn) {
+// put returns a connection after a clean exchange, which ended at now.
+func (p *pool) put(cn *conn, now time.Time) {
 	cn.shrink()
-	cn.idleSince = time.Now()
+	cn.idleSince = now
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {

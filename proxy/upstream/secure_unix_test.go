@@ -51,7 +51,7 @@ func TestTicketsDoNotSpoilTheConnection(t *testing.T) {
 					t.Fatalf("verdict %v, %d tickets", v, cache.n)
 				}
 			}
-			c.pool.put(cn)
+			c.pool.put(cn, time.Now())
 			for _, target := range []string{"/a", "/b", "/c"} {
 				wantOwn(t, c, target)
 			}
