@@ -22,10 +22,10 @@ const (
 	leanEvents  = 512
 )
 
-// Lean is the application of the scenarios in which each request reaches it: one thread
-// with epoll and answers that are made before. It shares a core with the client, and both
-// together must cost less than the servers that are measured. It answers what Handler
-// does for kinds that must not be stored.
+// Lean is one thread with epoll and answers that are made before. It is the application
+// of the scenarios in which each request reaches that: it shares a core with the client,
+// and both together must cost less than the servers that are measured. And it shows what
+// of a hit is the kernel's. It answers what Handler does.
 type Lean struct {
 	answers map[string]*answer // by path
 	asked   int64
@@ -53,15 +53,20 @@ func NewLean(keys, size int) (*Lean, error) {
 	}
 	l := &Lean{answers: make(map[string]*answer), buf: make([]byte, leanRequest), now: time.Now()}
 	for id := range keys {
-		head := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\nCache-Control: no-store\r\nDate: ", size)
-		a := &answer{date: len(head)}
-		a.bytes = append(head, time.Time{}.UTC().Format(httpDate)+"\r\n\r\n"...)
-		a.bytes = append(a.bytes, body(size, id)...)
-		for _, kind := range []string{Secure, Uncached} {
-			l.answers[Path(kind, size, id)] = a
-		}
+		b := body(size, id)
+		never, stored := newAnswer("Cache-Control: no-store\r\n", b), newAnswer("Cache-Control: public, max-age=3600\r\nETag: "+ETag+"\r\n", b)
+		l.answers[Path(Secure, size, id)], l.answers[Path(Uncached, size, id)] = never, never
+		l.answers[Path(Public, size, id)] = stored
 	}
 	return l, nil
+}
+
+func newAnswer(fields string, body []byte) *answer {
+	head := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n%sDate: ", len(body), fields)
+	a := &answer{date: len(head)}
+	a.bytes = append(head, time.Time{}.UTC().Format(httpDate)+"\r\n\r\n"...)
+	a.bytes = append(a.bytes, body...)
+	return a
 }
 
 const httpDate = "Mon, 02 Jan 2006 15:04:05 GMT"

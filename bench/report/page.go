@@ -95,7 +95,7 @@ func configuration(name string) string {
 	files := map[string]string{
 		"pillion": "peers/pillion.yaml.tmpl", "nginx": "peers/nginx.conf.tmpl", "nginx-lua-redis": "peers/nginx.conf.tmpl",
 		"haproxy": "peers/haproxy.cfg.tmpl", "varnish": "peers/varnish.vcl.tmpl", "caddy": "peers/caddy.tmpl", "bullmq": "peers/bullmq/worker.mjs",
-		"fasthttp": "origin/origin.go", "redis": "proc/redis.go",
+		"fasthttp": "origin/origin.go", "epoll": "origin/lean.go", "redis": "proc/redis.go",
 	}
 	extra := map[string]string{
 		"varnish": ", and its command line in [web/server.go](../bench/web/server.go)",

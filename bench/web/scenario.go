@@ -51,7 +51,8 @@ func passers() []string { return append(proxies(), "caddy") }
 func Scenarios() []Scenario {
 	const kib = 1 << 10
 	out := []Scenario{
-		{Name: "hit-1k", About: "a stored answer of 1 KiB", kind: origin.Public, size: kib, stored: true, peers: caches()},
+		{Name: "hit-1k", About: "a stored answer of 1 KiB; epoll is one thread that does nothing but read and write", kind: origin.Public, size: kib,
+			stored: true, peers: append(caches(), "epoll")},
 		{Name: "hit-16k", About: "a stored answer of 16 KiB", kind: origin.Public, size: 16 * kib, stored: true, peers: caches()},
 		{Name: "hit-256k", About: "a stored answer of 256 KiB", kind: origin.Public, size: 256 * kib, stored: true, peers: caches()},
 		{Name: "hit-vary", About: "a stored answer of 1 KiB with Vary: Accept-Language, in two languages", kind: origin.Varied, size: kib,

@@ -157,6 +157,19 @@ func (s *bare) prepare(p place) (proc.Spec, string, error) {
 	return s.b.originSpec(addr, p, p.cores), addr, err
 }
 
+// floor is a server with nothing but what the kernel does.
+type floor struct{ b *Bench }
+
+func (s *floor) name() string { return "epoll" }
+
+func (s *floor) available(context.Context) (string, error) { return "-", nil }
+
+func (s *floor) prepare(p place) (proc.Spec, string, error) {
+	addr, err := proc.FreeAddr()
+	p.lean = true
+	return s.b.originSpec(addr, p, p.cores), addr, err
+}
+
 func (b *Bench) originSpec(addr string, p place, cores []int) proc.Spec {
 	return proc.Spec{Name: "the application", Path: b.Self, Cores: cores, Args: []string{
 		"origin", "--addr", addr, "--keys", strconv.Itoa(p.keys), "--size", strconv.Itoa(p.size), "--lean=" + strconv.FormatBool(p.lean),

@@ -109,7 +109,7 @@ func (b *Bench) round(ctx context.Context, s Scenario, srv server, round int) er
 
 func (b *Bench) servers(ctx context.Context, s Scenario) []server {
 	var out []server
-	for _, srv := range []server{&pillion{b: b}, &bare{b: b}, &nginx{}, &haproxy{}, &varnish{}, &caddy{}, &nginx{lua: true}} {
+	for _, srv := range []server{&pillion{b: b}, &bare{b: b}, &floor{b: b}, &nginx{}, &haproxy{}, &varnish{}, &caddy{}, &nginx{lua: true}} {
 		if !slices.Contains(s.peers, srv.name()) || !b.Wanted(srv.name()) {
 			continue
 		}

@@ -19,7 +19,7 @@ import (
 
 // TestRequests parses what each scenario sends.
 func TestRequests(t *testing.T) {
-	known := map[string]bool{"pillion": true, "fasthttp": true, "nginx": true, "haproxy": true, "varnish": true, "caddy": true, "nginx-lua-redis": true}
+	known := map[string]bool{"pillion": true, "fasthttp": true, "epoll": true, "nginx": true, "haproxy": true, "varnish": true, "caddy": true, "nginx-lua-redis": true}
 	names := make(map[string]bool)
 	for _, s := range Scenarios() {
 		if names[s.Name] || s.About == "" || s.measure == nil || len(s.peers) == 0 || s.peers[0] != "pillion" {
