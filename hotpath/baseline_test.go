@@ -19,6 +19,8 @@ const baselineFile = "testdata/baseline.txt"
 // what the process does beside: less than one more for each request.
 const maxGrowth = 0.10
 
+func grown(unit string, was, n float64) bool { return n > was*(1+maxGrowth)+slack(unit) }
+
 func slack(unit string) float64 {
 	if strings.HasPrefix(unit, "instructions") {
 		return 0 // the growth is more than that already
@@ -86,7 +88,7 @@ func (b baseline) compare(t *testing.T, scenario string, now costs) {
 			t.Errorf(unknown, unit, n, baselineFile)
 		case !known:
 			t.Logf(unknown, unit, n, baselineFile)
-		case n > was*(1+maxGrowth)+slack(unit):
+		case grown(unit, was, n):
 			t.Errorf("%s of a request: %.2f; the baseline is %.2f, and what to do in hotpath/doc.go", unit, n, was)
 		default:
 			t.Logf("%s of a request: %.2f; the baseline is %.2f", unit, n, was)
@@ -105,5 +107,26 @@ func (b baseline) write(t *testing.T) {
 	}
 	if err := os.WriteFile(baselineFile, []byte(out.String()), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestGrown(t *testing.T) {
+	for _, c := range []struct {
+		unit   string
+		was, n float64
+		want   bool
+	}{
+		{instructions(), 20_000, 21_999, false},
+		{instructions(), 20_000, 22_001, true},
+		{"allocations/go1.26", 0, 0.4, false},
+		{"allocations/go1.26", 0, 1, true},
+		{"allocations/go1.26", 30, 33, false},
+		{"allocations/go1.26", 30, 34, true},
+		{"calls", 2, 2.2, false},
+		{"calls", 2, 3, true},
+	} {
+		if got := grown(c.unit, c.was, c.n); got != c.want {
+			t.Errorf("from %v to %v %s: %v", c.was, c.n, c.unit, got)
+		}
 	}
 }
