@@ -35,7 +35,7 @@ test: test-deps lint ## Install what the tests need, and run them all with the r
 	$(GO) test ./hotpath
 	$(GO) test -race -timeout 9m $(PKGS)
 
-test-deps: ## Install redis-server, the FastAPI example's packages, the clients of `make peers`, the frameworks of `make frameworks` and the clients of `make producers` where they are absent.
+test-deps: ## Install redis-server, the FastAPI example's packages, the clients of `make peers`, the frameworks of `make frameworks`, the clients of `make producers` and valgrind where they are absent.
 	./.ci/install-deps
 
 lint: ## Check formatting and suspicious code.
@@ -72,7 +72,7 @@ frameworks: test-deps ## Log in and out through Express, Django, Flask, PHP and 
 producers: test-deps ## Put tasks into Redis with Celery, Sidekiq and redis-py, and look at what the program delivers.
 	$(GO) test ./producers -v -count=1 -timeout 15m
 
-hotpath: ## Count what a request costs, and compare with the baseline. HOTPATH=-update writes a new one.
+hotpath: ## Count what a request costs, and compare with the baseline. HOTPATH=-update writes a new one, HOTPATH="-functions 30" shows where instructions go.
 	$(GO) test ./hotpath -v -count=1 $(HOTPATH)
 
 profile: ## Profile CPU and allocations of SCENARIO (hit, session, pass, …; see BenchmarkServed), into bin/.

@@ -53,35 +53,62 @@ const fields = "Host: app.example\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)
 	"Accept: text/html,*/*;q=0.8\r\nAccept-Language: en\r\nCookie: theme=dark; session_id=s1\r\n\r\n"
 
 func TestHotpath(t *testing.T) {
+	r, known := newRig(t), readBaseline(t)
+	t.Run("counts", func(t *testing.T) {
+		p := r.start(t)
+		for _, name := range scenarios() {
+			t.Run(name, func(t *testing.T) { known.compare(t, name, count(t, p, name)) })
+		}
+	})
+	t.Run("instructions", func(t *testing.T) {
+		g := r.startCallgrind(t)
+		for _, name := range scenarios() {
+			t.Run(name, func(t *testing.T) {
+				unit := instructions()
+				known.compare(t, name, costs{unit: g.count(t, name, known[name][unit])})
+			})
+		}
+	})
+	if *update {
+		known.write(t)
+	}
+}
+
+// rig is what the program needs beside it.
+type rig struct{ binary, redis, app string }
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.Copy(io.Discard, q.Body)
 		w.Header().Set("ETag", `"v1"`)
 		_, _ = io.WriteString(w, strings.Repeat("x", 1024))
 	}))
-	defer app.Close()
+	t.Cleanup(app.Close)
 	redis := redistest.Start(t)
 	client := redistest.Client(t, redis)
 	set := client.B().Set().Key("session:s1").Value(`{"user_id":7}`).ExSeconds(3600).Build()
 	if err := client.Do(context.Background(), set).Error(); err != nil {
 		t.Fatal(err)
 	}
-	p := programtest.Start(t, programtest.Build(t), programtest.Options{
-		Config: config, Redis: "redis://" + redis.Addr, Upstream: app.URL, Env: []string{"GOMAXPROCS=1"},
+	return &rig{programtest.Build(t), "redis://" + redis.Addr, app.URL}
+}
+
+// start runs the program under another, or by itself.
+func (r *rig) start(t *testing.T, under ...string) *programtest.Process {
+	t.Helper()
+	env := []string{"GOMAXPROCS=1"}
+	if len(under) > 0 {
+		env = append(env, callgrindEnv()...)
+	}
+	return programtest.Start(t, r.binary, programtest.Options{
+		Config: config, Redis: r.redis, Upstream: r.app, Env: env, Under: under,
 	})
-	known := readBaseline(t)
-	for _, name := range scenarios() {
-		t.Run(name, func(t *testing.T) { known.compare(t, name, count(t, p, name)) })
-	}
-	if *update {
-		known.write(t)
-	}
 }
 
 // count gives what one request costs, by unit.
 func count(t *testing.T, p *programtest.Process, name string) costs {
-	c := dial(t, p.Addr)
-	send, status, size := request(name)
-	ask := func() { c.ask(send, status, size) }
+	ask := asker(t, p, name)
 	for range warmUp {
 		ask()
 	}
@@ -93,19 +120,17 @@ func count(t *testing.T, p *programtest.Process, name string) costs {
 		ask()
 	}
 	perRequest := float64(allocations(t, p)-before-idle) / float64(*requests)
-	out["allocations"] = max(0, perRequest)
-	for unit, events := range map[string][]string{"calls": ioCalls(), "instructions": {"instructions:u"}} {
-		n, err := perf(p.PID(), events, func() {
-			for range *requests {
-				ask()
-			}
-		})
-		if err != nil {
-			t.Logf("skipped: %s cannot be counted here: %v", unit, err)
-			continue
+	out["allocations/"+goVersion()] = max(0, perRequest)
+	n, err := perf(p.PID(), ioCalls(), func() {
+		for range *requests {
+			ask()
 		}
-		out[unit] = float64(n) / float64(*requests)
+	})
+	if err != nil {
+		t.Logf("skipped: calls cannot be counted here: %v", err)
+		return out
 	}
+	out["calls"] = float64(n) / float64(*requests)
 	return out
 }
 
@@ -143,6 +168,14 @@ type client struct {
 	t  *testing.T
 	nc net.Conn
 	r  *bufio.Reader
+}
+
+// asker opens a connection, and gives what asks for a scenario on it once more.
+func asker(t *testing.T, p *programtest.Process, name string) (ask func()) {
+	t.Helper()
+	c := dial(t, p.Addr)
+	send, status, size := request(name)
+	return func() { c.ask(send, status, size) }
 }
 
 func dial(t *testing.T, addr string) *client {

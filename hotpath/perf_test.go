@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// perf counts events of a process while work runs, in user space and in sum.
+// perf counts events of a process while work runs, in sum.
 func perf(pid int, events []string, work func()) (total int64, err error) {
 	path, err := exec.LookPath("perf")
 	if err != nil {

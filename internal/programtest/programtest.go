@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,9 +21,10 @@ import (
 )
 
 const (
-	readyWithin = 30 * time.Second
-	stopWithin  = 30 * time.Second
-	askEvery    = 5 * time.Millisecond
+	readyWithin      = 30 * time.Second
+	readyUnderWithin = 2 * time.Minute // under a program that runs it slowly
+	stopWithin       = 30 * time.Second
+	askEvery         = 5 * time.Millisecond
 )
 
 // Build compiles cmd/pillion and gives the path of the binary, which is removed with
@@ -61,6 +63,7 @@ type Options struct {
 	Redis    string // URL
 	Upstream string // URL
 	Env      []string
+	Under    []string // a program that runs it, with its arguments, and keeps its process id
 }
 
 // Process is a running program.
@@ -83,7 +86,11 @@ func Start(tb testing.TB, binary string, o Options) *Process {
 		tb.Fatal(err)
 	}
 	p := &Process{tb: tb, Addr: FreeAddr(tb), Admin: FreeAddr(tb), log: new(log), exited: make(chan struct{})}
-	p.cmd = exec.Command(binary, "run", "--config", config)
+	args, within := []string{binary, "run", "--config", config}, readyWithin
+	if len(o.Under) > 0 {
+		args, within = slices.Concat(o.Under, args), readyUnderWithin
+	}
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "PILLION_LISTEN=" + p.Addr, "PILLION_ADMIN_LISTEN=" + p.Admin,
 		"PILLION_UPSTREAM_URL=" + o.Upstream, "REDIS_URL=" + o.Redis,
@@ -97,7 +104,7 @@ func Start(tb testing.TB, binary string, o Options) *Process {
 		close(p.exited)
 	}()
 	tb.Cleanup(p.cleanUp)
-	Eventually(tb, readyWithin, "pillion is ready", p.ready)
+	Eventually(tb, within, "pillion is ready", p.ready)
 	return p
 }
 
