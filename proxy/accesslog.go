@@ -98,7 +98,7 @@ func optional(e *zerolog.Event, key string, value []byte, limit int) {
 // logClient adds the peer's address and, where the peer is trusted, whom it speaks for.
 func (x *exchange) logClient(e *zerolog.Event) {
 	client := x.clientAddr()
-	x.scratch = appendAddr(x.scratch[:0], client, false)
+	x.scratch = appendAddr(x.scratch[:0], client)
 	e.Bytes("client", x.scratch)
 	if !x.hasKind(kindFor) || !x.snap.trusts(client) {
 		return

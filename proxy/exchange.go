@@ -16,7 +16,32 @@ import (
 // exchange is the state of one request on its way through. Exchanges are pooled:
 // every slice in it is reused, and nothing of it may be kept after release.
 type exchange struct {
-	h    *Handler
+	transient
+
+	h     *Handler
+	shard int
+	date  dateLine
+	lean  *stored  // the entry of a hit that nothing but its bytes is kept of
+	idBuf [32]byte // of an id that was made
+
+	// The one form of the request, decided by guard.
+	host  []byte
+	path  []byte
+	query []byte
+	lines []line
+
+	keyText  []byte // the full key
+	redisKey []byte // the name under which the entry, or the index of its variants, is stored
+	varyText []byte // the full key of the variant
+	varyName []byte // its Redis key
+	fields   cache.Header
+	scratch  []byte
+	out      []byte // what direct writes
+	values   [][]byte
+}
+
+// transient is what release empties at once, in its place.
+type transient struct {
 	ctx  *fasthttp.RequestCtx // nil while direct has the request
 	snap *snapshot
 	// began is when the request was read; now moves on when the request has waited
@@ -27,14 +52,10 @@ type exchange struct {
 	target, raw []byte
 	http10      bool
 
-	// The one form of the request, decided by guard.
+	// More of its one form.
 	method   []byte
-	host     []byte
-	path     []byte
-	query    []byte
 	hasQuery bool
 	odd      oddity
-	lines    []line
 	wire     *wire.Conn // nil when another server read the request
 	size     int64      // of the body: 0 for none, -1 when it is chunked
 	upgrade  bool
@@ -56,37 +77,25 @@ type exchange struct {
 	ranged     bool // there is a Range field
 	directives cache.RequestDirectives
 	scope      cache.Scope
-	keyText    []byte // the full key
 	hash       cache.Hash
-	redisKey   []byte                // the name under which the entry, or the index of its variants, is stored
-	index      *stored               // that index, when there is one
+	index      *stored               // of the variants, when the key has one
 	search     *cache.SearchVariance // what of the query does not count, when the path says so
 	stale      *stored               // an entry that may not be served as it is
 	conds      cache.Conditions      // by which it is validated
 	background bool                  // nobody waits for the answer
 	waited     bool                  // for another request's fill
-	varyText   []byte                // the full key of the variant
-	varyName   []byte                // its Redis key
 	flight     *flight               // the fill that this request leads
 	lease      *cache.Lease          // taken last; see takeLease
 	flightKey  string
 	fwd        cache.Fwd
-	detail     string // for Cache-Status
-	fields     cache.Header
+	detail     string  // for Cache-Status
 	fetched    fetched // by direct
 
 	status       int
 	outcome      outcome
-	id           []byte // of the request; see requestID
-	idBuf        [32]byte
+	id           []byte        // of the request; see requestID
 	edited       bool          // the rule's fields are in ctx.Request already
 	upstreamTook time.Duration // until the application's header came; 0 when it was not asked
-	scratch      []byte
-	out          []byte // what direct writes
-	date         dateLine
-	lean         *stored // the entry of a hit that nothing but its bytes is kept of
-	values       [][]byte
-	shard        int
 }
 
 // release empties what refers to the request and gives the exchange back.
@@ -96,12 +105,10 @@ func (h *Handler) release(x *exchange) {
 	clear(x.fields)
 	clear(x.values)
 	x.lean.forget()
-	*x = exchange{
-		h: x.h, shard: x.shard, date: x.date, lean: x.lean,
-		host: x.host[:0], path: x.path[:0], query: x.query[:0], lines: x.lines[:0],
-		keyText: x.keyText[:0], redisKey: x.redisKey[:0], varyText: x.varyText[:0], varyName: x.varyName[:0],
-		fields: x.fields[:0], scratch: x.scratch[:0], out: x.out[:0], values: x.values[:0],
-	}
+	x.transient = transient{}
+	x.host, x.path, x.query, x.lines = x.host[:0], x.path[:0], x.query[:0], x.lines[:0]
+	x.keyText, x.redisKey, x.varyText, x.varyName = x.keyText[:0], x.redisKey[:0], x.varyText[:0], x.varyName[:0]
+	x.fields, x.scratch, x.out, x.values = x.fields[:0], x.scratch[:0], x.out[:0], x.values[:0]
 	h.pool.Put(x)
 }
 

@@ -123,7 +123,9 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 	if trusted {
 		b = x.appendGiven(b, kindFor)
 	}
-	b = appendAddr(b, client, false)
+	at := len(b)
+	b = appendAddr(b, client)
+	end := len(b)
 	b = append(b, "\r\nX-Forwarded-Proto: "...)
 	if given := x.given(trusted, kindProto); given != nil {
 		b = append(b, given...)
@@ -141,7 +143,11 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 		b = x.appendGiven(b, kindForwarded)
 	}
 	b = append(b, "for="...)
-	b = appendAddr(b, client, true)
+	if client.Is6() { // RFC 7239 §6
+		b = append(append(append(b, '"', '['), b[at:end]...), ']', '"')
+	} else {
+		b = append(b, b[at:end]...)
+	}
 	b = append(b, `;host="`...)
 	b = append(b, x.host...)
 	b = append(b, `";proto=`...)
@@ -168,8 +174,11 @@ func (x *exchange) appendGiven(b []byte, k kind) []byte {
 
 // given is what a trusted proxy said in a field that has one value; nil for nothing.
 func (x *exchange) given(trusted bool, k kind) []byte {
+	if !trusted {
+		return nil
+	}
 	for i := range x.lines {
-		if trusted && x.lines[i].kind == k && len(x.lines[i].value) > 0 {
+		if x.lines[i].kind == k && len(x.lines[i].value) > 0 {
 			return x.lines[i].value
 		}
 	}
@@ -177,12 +186,9 @@ func (x *exchange) given(trusted bool, k kind) []byte {
 }
 
 // appendAddr writes an address; node quotes IPv6 as RFC 7239 §6 wants.
-func appendAddr(b []byte, a netip.Addr, node bool) []byte {
-	switch {
-	case !a.IsValid():
+func appendAddr(b []byte, a netip.Addr) []byte {
+	if !a.IsValid() {
 		return append(b, "unknown"...)
-	case node && a.Is6():
-		return append(a.AppendTo(append(b, '"', '[')), ']', '"')
 	}
 	return a.AppendTo(b)
 }

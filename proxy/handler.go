@@ -181,6 +181,7 @@ func New(d Deps, s Settings) (*Handler, error) {
 	h.pool.New = func() any { return &exchange{h: h, shard: int(h.shards.Add(1)), lean: new(stored)} }
 	h.flights.init()
 	h.tunnels.init()
+	h.soon.init()
 	h.refreshes = make(chan struct{}, maxRefreshes)
 	return h, h.Apply(s)
 }

@@ -14,7 +14,8 @@ func FuzzCarried(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, target string) {
 		path, query, has := strings.Cut(target, "?")
-		x := &exchange{hasQuery: has}
+		x := new(exchange)
+		x.hasQuery = has
 		var r *refusal
 		if !strings.HasPrefix(path, "/") {
 			return

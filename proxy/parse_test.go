@@ -90,7 +90,8 @@ func FuzzTemplate(f *testing.F) {
 		if tpl == nil {
 			return
 		}
-		x := &exchange{snap: &snapshot{}, route: &route{name: "r"}, path: []byte(value), host: []byte("h")}
+		x := &exchange{path: []byte(value), host: []byte("h")}
+		x.snap, x.route = &snapshot{}, &route{name: "r"}
 		out, ok := x.expand([]byte("before"), tpl)
 		if !bytes.HasPrefix(out, []byte("before")) || !ok && len(out) != len("before") {
 			t.Fatalf("%q: %q %t", text, out, ok)

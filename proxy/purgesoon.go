@@ -12,11 +12,65 @@ const (
 	soonBatch = 256  // of them in one wait for Redis
 )
 
-// soon holds the keys that are removed behind the requests that made them obsolete.
+// soon holds the keys that are removed behind the requests that made them obsolete. One
+// goroutine does that, from the first of them on until the handler shuts down.
 type soon struct {
 	mu      sync.Mutex
 	keys    map[cache.Hash]struct{}
-	running bool
+	started bool
+	closed  bool
+	wake    chan struct{} // capacity 1: there are keys, or it is closed
+}
+
+func (s *soon) init() {
+	s.keys, s.wake = make(map[cache.Hash]struct{}), make(chan struct{}, 1)
+}
+
+// add is false when there is no room, or nobody who would remove them.
+func (s *soon) add(hashes []cache.Hash, start func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.keys)+len(hashes) > maxSoon {
+		return false
+	}
+	for _, hash := range hashes {
+		s.keys[hash] = struct{}{} // one that waits already is removed after this request, too
+	}
+	if !s.started {
+		s.started = true
+		start()
+	}
+	s.signal()
+	return true
+}
+
+func (s *soon) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close ends the goroutine when it has removed what waits.
+func (s *soon) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.signal()
+}
+
+// take gives some of the keys; done says that there will be no more.
+func (s *soon) take(out []cache.Hash) (_ []cache.Hash, done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for hash := range s.keys {
+		if len(out) == soonBatch {
+			break
+		}
+		out = append(out, hash)
+		delete(s.keys, hash)
+	}
+	return out, s.closed && len(out) == 0
 }
 
 // purgeSoon removes entries that no GET of these rules reads: there are some only where
@@ -30,51 +84,25 @@ func (h *Handler) purgeSoon(hashes []cache.Hash) bool {
 	if !h.store.Up() {
 		return false // the answer says so
 	}
-	s := &h.soon
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.keys)+len(hashes) > maxSoon {
-		return false
-	}
-	if s.keys == nil {
-		s.keys = make(map[cache.Hash]struct{})
-	}
-	for _, hash := range hashes {
-		s.keys[hash] = struct{}{} // one that waits already is removed after this request, too
-	}
-	if !s.running {
-		s.running = true
-		h.fills.Go(h.purgeWaiting)
-	}
-	return true
+	return h.soon.add(hashes, func() { h.fills.Go(h.purgeWaiting) })
 }
 
-// purgeWaiting runs while keys wait. What comes during one wait for Redis shares the next.
+// purgeWaiting removes what waits. What comes during one wait for Redis shares the next.
 func (h *Handler) purgeWaiting() {
+	var buf []cache.Hash
 	for {
-		hashes := h.soon.take()
-		if len(hashes) == 0 {
+		hashes, done := h.soon.take(buf[:0])
+		switch {
+		case done:
 			return
+		case len(hashes) == 0:
+			<-h.soon.wake
+			continue
 		}
+		buf = hashes
 		if err := h.purgeHashes(context.Background(), hashes); err != nil {
 			h.log.Warn().Err(err).Int("keys", len(hashes)).
 				Msg("stored answers that unsafe requests made obsolete may not have been removed; these rules do not use them")
 		}
 	}
-}
-
-// take gives some of the keys; with none the goroutine ends.
-func (s *soon) take() []cache.Hash {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []cache.Hash
-	for hash := range s.keys {
-		if len(out) == soonBatch {
-			break
-		}
-		out = append(out, hash)
-		delete(s.keys, hash)
-	}
-	s.running = len(out) > 0
-	return out
 }

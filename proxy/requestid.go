@@ -15,7 +15,9 @@ func (x *exchange) requestID() []byte {
 	if len(x.id) == 0 && x.snap.requestID != "" {
 		if x.id = x.givenID(); x.id == nil {
 			// The generator is the runtime's ChaCha8, one for each thread: no lock.
-			x.id = appendHex(appendHex(x.idBuf[:0], rand.Uint64()), rand.Uint64())
+			putHex(x.idBuf[:16], rand.Uint64())
+			putHex(x.idBuf[16:], rand.Uint64())
+			x.id = x.idBuf[:]
 		}
 	}
 	return x.id
@@ -55,12 +57,14 @@ func (s *snapshot) isRequestID(name []byte) bool {
 	return s.requestID != "" && twinEqual(name, s.requestTwin)
 }
 
-func appendHex(dst []byte, v uint64) []byte {
+// putHex writes 16 digits.
+func putHex(dst []byte, v uint64) {
 	const digits = "0123456789abcdef"
-	for shift := 60; shift >= 0; shift -= 4 {
-		dst = append(dst, digits[v>>shift&15])
+	_ = dst[15]
+	for i := 15; i >= 0; i-- {
+		dst[i] = digits[v&15]
+		v >>= 4
 	}
-	return dst
 }
 
 // traceID is the trace id of a valid traceparent (W3C Trace Context §3.2); nil without

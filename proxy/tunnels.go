@@ -169,6 +169,7 @@ func (h *Handler) DrainTunnels(ctx context.Context) {
 // is called when the server has been shut down.
 func (h *Handler) Shutdown(ctx context.Context) {
 	h.DrainTunnels(ctx)
+	h.soon.close()
 	h.fills.Wait()
 	h.pipes.Close()
 }
