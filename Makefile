@@ -27,7 +27,7 @@ build: ## Build bin/pillion, a static binary.
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pillion ./cmd/pillion
 
 image: ## Build the container image TAG (default pillion) with docker, podman or buildah, and print its size. IMAGE="--platform linux/arm64", ENGINE=buildah.
-	@GO='$(GO)' ./.ci/image '$(or $(TAG),pillion)' '$(VERSION)' $(IMAGE)
+	@./.ci/image '$(or $(TAG),pillion)' '$(VERSION)' $(IMAGE)
 
 test: test-deps lint ## Install what the tests need, and run them all with the race detector.
 	@# Allocation gates count without the race detector, which makes pools drop at random.

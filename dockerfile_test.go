@@ -149,8 +149,8 @@ func TestDockerfileBuilds(t *testing.T) {
 func TestDockerignore(t *testing.T) {
 	ig := parseIgnored(t, readText(t, ".dockerignore"))
 	for name, want := range map[string]bool{
-		".env": true, ".env.local": true, "cmd/pillion/.env": true, "tls.key": true, "cmd/certs/tls.pem": true,
-		".git/config": true, "docs/caching.md": true, "internal/demo/NOTES.md": true, "run_test.go": true,
+		".env": true, ".env.local": true, "cmd/pillion/.env": true, "tls.key": true, "cmd/certs/tls.key": true, "tls.pem": true, "cmd/certs/tls.pem": true,
+		".git/config": true, "README.md": true, "internal/demo/NOTES.md": true, "run_test.go": true,
 		"proxy/testdata/a/b.json": true, "bench/main.go": true,
 		"go.mod": false, "go.sum": false, "cmd/pillion/main.go": false, "cache/lua/put.lua": false, "internal/redisproc/redisproc.go": false,
 	} {
