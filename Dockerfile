@@ -1,5 +1,7 @@
-# docker build --build-arg VERSION=$(git describe --tags --always) -t pillion .
-# docker run -p 8080:8080 -v "$PWD/config.yaml:/etc/pillion/config.yaml:ro" -e REDIS_URL=… pillion
+# `make image` builds it and prints its size. By hand:
+#   docker build --build-arg VERSION=$(git describe --tags --always) -t pillion .
+# Podman and Buildah need --format docker: their own format has no HEALTHCHECK.
+# How to run it: docs/operations.md, "In a container".
 
 # The build runs on the builder's own platform and cross-compiles.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build

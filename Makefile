@@ -18,13 +18,16 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build image test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/pillion, a static binary.
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pillion ./cmd/pillion
+
+image: ## Build the container image TAG (default pillion) with docker, podman or buildah, and print its size. IMAGE="--platform linux/arm64", ENGINE=buildah.
+	@./.ci/image '$(or $(TAG),pillion)' '$(VERSION)' $(IMAGE)
 
 test: test-deps lint ## Install what the tests need, and run them all with the race detector.
 	@# Allocation gates count without the race detector, which makes pools drop at random.

@@ -14,6 +14,10 @@ type ConfigError struct {
 	File string
 	// Mistakes holds at least one, those in the YAML file first.
 	Mistakes []Mistake
+	// AdminListen is admin.listen as far as it could be read, or empty when it has a
+	// mistake itself. A process that still has its last good configuration most likely
+	// listens there, so that it can be asked how it does.
+	AdminListen string
 }
 
 // Mistake is one thing that is wrong with a configuration.

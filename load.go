@@ -44,10 +44,14 @@ func Load(opts LoadOptions) (Config, error) {
 	if !l.yaml.Unreadable {
 		l.validate()
 	}
-	if err := newConfigError(l.fileName(), l.mistakes); err != nil {
-		return Config{}, err
+	err := newConfigError(l.fileName(), l.mistakes)
+	if err == nil {
+		return l.cfg, nil
 	}
-	return l.cfg, nil
+	if mistakes := (*ConfigError)(nil); errors.As(err, &mistakes) && !l.suspect("admin.listen") {
+		mistakes.AdminListen = l.cfg.Admin.Listen
+	}
+	return Config{}, err
 }
 
 // loader holds one call of Load.

@@ -113,6 +113,10 @@ func TestIdleServer(t *testing.T) {
 	positive(t, set, "idle", "resident memory")
 	positive(t, set, "idle", "first answer")
 	positive(t, set, "idle", "binary")
+	positive(t, set, "idle", "image, compressed")
+	if image, binary := set.Get("idle", "pillion", "image"), set.Get("idle", "pillion", "binary"); image == nil || image.Min() <= binary.Min() {
+		t.Errorf("image: %+v, want more than the binary's %+v", image, binary)
+	}
 }
 
 func TestReport(t *testing.T) {

@@ -43,6 +43,7 @@ func targets() []target {
 		{what: "memory for a stored answer of 1 KiB, beyond its body, bytes", scenario: "memory", metric: "memory beyond the body", bound: 300},
 		{what: "first answer after the start, ms", scenario: "idle", metric: "first answer", bound: 50},
 		{what: "size of the program, MB", scenario: "idle", metric: "binary", bound: 25},
+		{what: "size of the container image, MB", scenario: "idle", metric: "image", bound: 25},
 		{what: "two cores against one", scenario: "cores", metric: "gain", bound: 1.8, least: true},
 		{what: "two cores against one, from the CPU for a request", scenario: "cores", metric: "gain, from the CPU for a request", bound: 1.8, least: true},
 		{what: "throughput of a queue", scenario: "queue-drain", metric: "throughput", against: "asynq", bound: 5, least: true},

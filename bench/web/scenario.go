@@ -92,7 +92,7 @@ func Scenarios() []Scenario {
 			env: []string{"GOGC=5"},
 			// HAProxy takes all of its cache's memory at its start.
 			measure: memory, peers: []string{"pillion", "nginx", "varnish"}},
-		{Name: "idle", About: "resident memory before the first request, and from the start of the process to its first answer", kind: origin.Uncached,
+		{Name: "idle", About: "resident memory before the first request; the time from the start of the process to its first answer; the size of the program and, of pillion, of its container image", kind: origin.Uncached,
 			size: kib, measure: idle, peers: passers()},
 		{Name: "cores", About: "hit-1k with two cores against one", kind: origin.Public, size: kib, stored: true, measure: twoCores, peers: []string{"pillion", "fasthttp", "nginx"}},
 	}

@@ -106,8 +106,23 @@ func idle(ctx context.Context, b *Bench, s Scenario, srv server) (m measured, er
 		if info, err := os.Stat(spec.Path); err == nil {
 			m.add("binary", "MB", float64(info.Size())/1e6)
 		}
+		if srv.name() == "pillion" {
+			b.image(&m, spec.Path)
+		}
 	}
 	return m, nil
+}
+
+// image adds the size of the container image, which needs the certificates of the
+// system. Where there are none, the page says so.
+func (b *Bench) image(m *measured, program string) {
+	plain, packed, err := proc.ImageSize(b.Root, program)
+	if err != nil {
+		b.Skip("the size of pillion's image", err)
+		return
+	}
+	m.add("image", "MB", float64(plain)/1e6)
+	m.add("image, compressed", "MB", float64(packed)/1e6)
 }
 
 // firstAnswer starts a second server and asks it until it answers.

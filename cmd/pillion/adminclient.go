@@ -142,6 +142,20 @@ func (c *adminClient) open(ctx context.Context, method, path string, body io.Rea
 	return nil, fmt.Errorf("%s: %s", resp.Status, problem.Detail)
 }
 
+// healthClient is admin for a health check. A file that has got a mistake since the
+// start, or that this process was not started with, does not make it unhealthy: it keeps
+// its last good configuration, and would not start again with this one.
+func (p *program) healthClient(f adminFlags) (*adminClient, error) {
+	c, err := p.admin(f)
+	var mistakes *pillion.ConfigError
+	if !errors.As(err, &mistakes) || mistakes.AdminListen == "" {
+		return c, err
+	}
+	fmt.Fprintf(p.stderr, "pillion: asking at %s, though the configuration has mistakes:\n%v\n", mistakes.AdminListen, mistakes)
+	f.address = mistakes.AdminListen
+	return p.admin(f)
+}
+
 func (p *program) healthCommand() *cobra.Command {
 	var f adminFlags
 	var ready bool
@@ -152,7 +166,7 @@ func (p *program) healthCommand() *cobra.Command {
 	p.adminFlags(cmd, &f)
 	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it is ready for requests")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := p.admin(f)
+		c, err := p.healthClient(f)
 		if err != nil {
 			return err
 		}

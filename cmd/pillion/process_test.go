@@ -468,6 +468,47 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// TestHealthDespiteMistakes asks a process whose configuration was changed for the worse
+// since it started.
+func TestHealthDespiteMistakes(t *testing.T) {
+	redis := redistest.Start(t)
+	upstream, _ := application(t)
+	p := startProcess(t, writeConfig(t, testConfig), "redis://"+redis.Addr, upstream)
+	inFile, inEnv := "admin: { listen: \""+p.admin+"\" }\n", "PILLION_ADMIN_LISTEN="+p.admin
+	for _, tc := range []struct {
+		name, config, env string
+		command           []string
+		code              int
+		want              string // in stdout and stderr
+	}{
+		{"no mistake", inFile, "", []string{"health"}, 0, `{"status":"ok"}`},
+		{"a mistake elsewhere", "rulez: []\n" + inFile, "", []string{"health"}, 0, "rulez"},
+		{"the address comes from a variable", "rulez: []\n", inEnv, []string{"health", "--ready"}, 0, `"ready":true`},
+		{"not YAML", "a: [\n", inEnv, []string{"health"}, 0, `{"status":"ok"}`},
+		{"run --config names another file", "", inEnv, []string{"health"}, 0, `{"status":"ok"}`},
+		{"another pillion's address", "rulez: []\nadmin: { listen: \"127.0.0.1:1\" }\n", "", []string{"health"}, 1, "no pillion answers at http://127.0.0.1:1"},
+		{"a mistake in the address", "admin: { listen: [9900] }\n", "", []string{"health"}, 1, "give --admin host:port"},
+		{"off", "rulez: []\nadmin: { listen: \"off\" }\n", "", []string{"health"}, 1, "admin.listen is off"},
+		{"what changes state", "rulez: []\n" + inFile, "", []string{"purge", "--tag", "x"}, 1, "give --admin host:port"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			file := "/nowhere.yaml"
+			if tc.config != "" {
+				file = writeConfig(t, tc.config)
+			}
+			env := []string{"PILLION_CONFIG=" + file, tc.env}
+			code := execute(t.Context(), tc.command, env, &out, &errs)
+			if code != tc.code || !strings.Contains(out.String()+errs.String(), tc.want) {
+				t.Errorf("exit %d\nstdout: %s\nstderr: %s\nwant exit %d with %q", code, &out, &errs, tc.code, tc.want)
+			}
+		})
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHealthAndPurgeCommands(t *testing.T) {
 	redis := redistest.Start(t)
 	upstream, calls := application(t)
