@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -121,4 +123,13 @@ func FuzzStrip(f *testing.F) {
 			t.Errorf("%s off %s leaves %q (%t)", prefix, path, rest, stripped)
 		}
 	})
+}
+
+func TestPutHex(t *testing.T) {
+	for _, v := range []uint64{0, 1, 9, 10, 15, 16, 0x0123456789abcdef, 0xfedcba9876543210, 1 << 63, math.MaxUint64} {
+		var dst [16]byte
+		if putHex(dst[:], v); string(dst[:]) != fmt.Sprintf("%016x", v) {
+			t.Errorf("%016x: %s", v, dst)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 
 	"github.com/pillion-proxy/pillion/proxy/syntax"
@@ -57,13 +58,17 @@ func (s *snapshot) isRequestID(name []byte) bool {
 	return s.requestID != "" && twinEqual(name, s.requestTwin)
 }
 
-// putHex writes 16 digits.
+// putHex writes 16 digits, eight at a time: each half of v is spread to one nibble a byte,
+// and those above 9 are moved on to the letters.
 func putHex(dst []byte, v uint64) {
-	const digits = "0123456789abcdef"
-	_ = dst[15]
-	for i := 15; i >= 0; i-- {
-		dst[i] = digits[v&15]
-		v >>= 4
+	const ones = 0x0101010101010101
+	for half := range 2 {
+		x := v >> (32 - 32*half) & 0xffffffff
+		x = (x<<16 | x) & 0x0000ffff0000ffff
+		x = (x<<8 | x) & 0x00ff00ff00ff00ff
+		x = (x<<4 | x) & 0x0f0f0f0f0f0f0f0f
+		letters := (x + 6*ones) >> 4 & ones
+		binary.BigEndian.PutUint64(dst[8*half:], x+'0'*ones+letters*('a'-'0'-10))
 	}
 }
 
