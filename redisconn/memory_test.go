@@ -2,16 +2,15 @@ package redisconn
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
 // fill puts values into memory as the connection does.
-func fill(m *memory, st *store, from, to, size int) {
+func fill(st *store, from, to, size int) {
 	for i := from; i < to; i++ {
-		m.put(&Value{key: fmt.Sprint("k", i), data: strings.Repeat("x", size), exists: true, owner: st, localUntil: 1 << 60})
+		st.keep(fmt.Sprint("k", i), strings.Repeat("x", size))
 	}
 }
 
@@ -21,7 +20,7 @@ func (m *memory) sum() (items int, bytes, costs int64) {
 		items += len(s.items)
 		bytes += s.bytes
 		for _, v := range s.items {
-			costs += v.cost
+			costs += m.cost(v)
 		}
 	}
 	return items, bytes, costs
@@ -30,7 +29,7 @@ func (m *memory) sum() (items int, bytes, costs int64) {
 func TestDecodedFormCountsAgainstTheLimit(t *testing.T) {
 	m := newMemory(1<<20, false)
 	st := &store{mem: m}
-	fill(m, st, 0, 50, 10_000)
+	fill(st, 0, 50, 10_000)
 	before, bytes, _ := m.sum()
 	kept := make([]*Value, 0, 50)
 	for _, v := range m.shards[0].items {
@@ -68,28 +67,13 @@ func TestDecodedFormCountsAgainstTheLimit(t *testing.T) {
 func TestScanOfWhatIsReadOnceLeavesTheRest(t *testing.T) {
 	m := newMemory(4<<20, false)
 	st := &store{mem: m}
-	fill(m, st, 0, 100, 10_000)
+	fill(st, 0, 100, 10_000)
 	now := time.Now()
 	for i := 100; i < 20_000; i++ {
-		fill(m, st, i, i+1, 10_000)
+		fill(st, i, i+1, 10_000)
 		m.find([]byte(fmt.Sprint("k", i)), now)
 		if hot := []byte(fmt.Sprint("k", i%100)); m.get(hot, now) == nil {
 			t.Fatalf("%s was evicted by value %d of a scan", hot, i)
 		}
-	}
-}
-
-func TestAllocatedIsWhatTheAllocatorGives(t *testing.T) {
-	m := newMemory(1<<20, false)
-	for n := range 70_000 {
-		if n%97 != 0 && n > 2100 {
-			continue
-		}
-		if want := int64(cap(append([]byte(nil), make([]byte, n)...))); m.allocated(n) != want {
-			t.Fatalf("%d bytes take %d, want %d", n, m.allocated(n), want)
-		}
-	}
-	if !slices.IsSorted(m.classes) {
-		t.Error("size classes are out of order")
 	}
 }
