@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 )
 
-// cut does what memory does with what Layout says.
-func cut(t *testing.T, raw []byte) (rest, body []byte) {
+// cutOut does what memory does with what Layout says.
+func cutOut(t *testing.T, raw []byte) (rest, body []byte) {
 	t.Helper()
-	from, to, ok := Layout("p:")("p:c:{x}", raw)
+	from, to, ok := Layout("p:").Cut(raw)
 	if !ok {
 		t.Fatal("not laid out")
 	}
@@ -29,7 +30,7 @@ func TestEntryIsTheSameWithItsBodyCutOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rest, body := cut(t, raw)
+		rest, body := cutOut(t, raw)
 		if !bytes.Equal(body, e.Body) || len(rest)+len(body) != len(raw) {
 			t.Fatalf("%s: cut into %d and %d bytes", name, len(rest), len(body))
 		}
@@ -45,7 +46,7 @@ func TestEntryIsTheSameWithItsBodyCutOut(t *testing.T) {
 
 func TestCutEntryThatIsDamaged(t *testing.T) {
 	raw := Encode(nil, sample())
-	rest, body := cut(t, raw)
+	rest, body := cutOut(t, raw)
 	other := bytes.Clone(body)
 	other[len(other)-1]++
 	damaged := bytes.Clone(rest)
@@ -73,28 +74,29 @@ func TestCutEntryThatIsDamaged(t *testing.T) {
 	}
 }
 
-// Only what says itself which key it has may be kept without it: what else is in Redis,
-// such as sessions and purge marks, does not, whatever its bytes look like.
+// Only what says itself which key it has may be kept without it.
 func TestLayoutKnowsEntriesOnly(t *testing.T) {
 	raw := Encode(nil, sample())
 	keyless := sample()
 	keyless.Key = nil
+	l := Layout("p:")
 	for name, c := range map[string]struct {
-		key  string
 		data []byte
 		want bool
 	}{
-		"entry":            {"p:c:{x}", raw, true},
-		"variant":          {"p:c:{x}y", raw, true},
-		"mark":             {"p:t:x", raw, false},
-		"session":          {"session:p:c:{x}", raw, false},
-		"of other pillion": {"q:c:{x}", raw, false},
-		"cut short":        {"p:c:{x}", raw[:len(raw)-1], false},
-		"empty":            {"p:c:{x}", nil, false},
-		"no key":           {"p:c:{x}", Encode(nil, keyless), false},
+		"entry": {raw, true}, "cut short": {raw[:len(raw)-1], false}, "empty": {nil, false}, "no key": {Encode(nil, keyless), false},
 	} {
-		if _, _, ok := Layout("p:")(c.key, c.data); ok != c.want {
+		if _, _, ok := l.Cut(c.data); ok != c.want {
 			t.Errorf("%s: %v", name, ok)
+		}
+	}
+	h := HashKey([]byte("k"))
+	for key, want := range map[string]bool{
+		KeyName("p:", h): true, VariantName("p:", h, h): true, PartsKey(KeyName("p:", h)): true,
+		TagName("p:", []byte("c:")): false, LeaseName("p:", h): false, KeyName("q:", h): false, "session:" + KeyName("p:", h): false,
+	} {
+		if strings.HasPrefix(key, l.Prefix) != want {
+			t.Errorf("%s: not %v", key, want)
 		}
 	}
 }

@@ -6,12 +6,20 @@ import (
 )
 
 // Layout knows values that say themselves which key they belong to, and of which most is
-// a body. It says where that is: data[from:to]. ok is false for all other values.
+// a body.
 //
-// Of what it knows, memory keeps a hash of the Redis key in the place of the key: whoever
-// reads such a value must compare what it says with what was asked for, since two keys
-// may have one hash. Key does not tell it, and Parts gives it as it lies in memory.
-type Layout func(key string, data []byte) (from, to int, ok bool)
+// Of those, memory keeps a hash of the Redis key in the place of the key: whoever reads
+// one must compare what it says with what was asked for, since two keys may have one
+// hash. Key does not tell it, and Parts gives the value as it lies in memory.
+type Layout struct {
+	// Prefix is what their keys begin with: no value of theirs is given for another key.
+	Prefix string
+	// Cut says where the body is: data[from:to]. ok is false for what is no such value.
+	Cut func(data []byte) (from, to int, ok bool)
+}
+
+// knows says whether the value of the key may be laid out.
+func (l *Layout) knows(key string) bool { return l.Cut != nil && strings.HasPrefix(key, l.Prefix) }
 
 // Option is for Open.
 type Option func(*Conn)
@@ -28,12 +36,12 @@ const worthCopying = 64
 // end of a span more, of which a head and a body apart often waste less than both as one:
 // 1,024 bytes and what is around them, above all. Nobody may have seen the value yet.
 func (m *memory) lay(v *Value, hash uint64) {
-	if m.layout == nil || !v.Exists() {
+	if !v.Exists() || !m.layout.knows(v.frontText()) {
 		return
 	}
 	whole := v.backText()
 	data, _ := v.Parts()
-	from, to, ok := m.layout(v.frontText(), data)
+	from, to, ok := m.layout.Cut(data)
 	if !ok {
 		return
 	}

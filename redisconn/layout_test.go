@@ -9,14 +9,16 @@ import (
 )
 
 // bracketed knows values such as "head[body]tail", of keys that begin with "e:".
-func bracketed(key string, data []byte) (from, to int, ok bool) {
-	from, to = bytes.IndexByte(data, '[')+1, bytes.LastIndexByte(data, ']')
-	return from, to, strings.HasPrefix(key, "e:") && from > 0 && to >= from
+func bracketed() Layout {
+	return Layout{Prefix: "e:", Cut: func(data []byte) (from, to int, ok bool) {
+		from, to = bytes.IndexByte(data, '[')+1, bytes.LastIndexByte(data, ']')
+		return from, to, from > 0 && to >= from
+	}}
 }
 
-func laidOut() (*memory, *store) {
-	m := newMemory(64<<20, false)
-	m.layout = bracketed
+func laidOut(limit int64) (*memory, *store) {
+	m := newMemory(limit, false)
+	m.layout = bracketed()
 	return m, &store{mem: m}
 }
 
@@ -27,7 +29,7 @@ func (st *store) keep(key, data string) {
 }
 
 func TestLaidOutValueIsTheSameInLessMemory(t *testing.T) {
-	m, st := laidOut()
+	m, st := laidOut(64 << 20)
 	now := time.Now()
 	for _, c := range []struct {
 		key              string
@@ -78,9 +80,7 @@ func TestLaidOutValueIsTheSameInLessMemory(t *testing.T) {
 // Whatever is laid out, and however: what memory counts stays what its values cost, and
 // what is evicted, replaced and dropped is found by the key's hash alone.
 func TestLaidOutValuesAreCountedAndEvicted(t *testing.T) {
-	m := newMemory(1<<20, false)
-	m.layout = bracketed
-	st := &store{mem: m}
+	m, st := laidOut(1 << 20)
 	for round := range 2 {
 		for i := range 2000 {
 			data := "head[" + strings.Repeat("b", i) + "]tail"
@@ -106,31 +106,9 @@ func TestLaidOutValuesAreCountedAndEvicted(t *testing.T) {
 	}
 }
 
-// Two keys with one hash: who asks for a key never gets the value of another, unless the
-// value says whose it is.
-func TestCollisionOfHashes(t *testing.T) {
-	m, st := laidOut()
-	now := time.Now()
-	key, other := "session:1", "session:2"
-	v := newValue(other, "another's", true)
-	v.owner, v.localUntil = st, 1<<60
-	hash := m.hash(key)
-	m.shardOf(hash).items[hash] = v // as if other had the hash of key
-	if m.find([]byte(key), now) != nil {
-		t.Error("the value of another key")
-	}
-	st.keep(key, "mine") // takes its place
-	if v := m.find([]byte(key), now); v == nil || v.String() != "mine" {
-		t.Error("the key's own value is not found")
-	}
-	if v.Unchanged() {
-		t.Error("what was pushed out cannot hear of changes, and does not know it")
-	}
-}
-
 // A form that is charged is not given up for one that is not: its cost would stay.
 func TestSharedFormLeavesADecodedOne(t *testing.T) {
-	m, st := laidOut()
+	m, st := laidOut(64 << 20)
 	st.keep("k", "v")
 	v := m.find([]byte("k"), time.Now())
 	v.SetDecoded("mine", 100)

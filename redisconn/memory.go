@@ -22,8 +22,7 @@ const (
 )
 
 // memory is a table of values read through client-side caching, by the hash of their
-// keys, in shards with a lock each. Two keys of one hash are not there at the same time,
-// and no value is given for another's key: see holds. Its size is bounded; the SIEVE policy evicts: a hit costs one
+// keys, in shards with a lock each. No value is given for another's key: see isCalled. Its size is bounded; the SIEVE policy evicts: a hit costs one
 // flag, and a scan of keys that are read once does not flush the others.
 type memory struct {
 	seed      maphash.Seed
@@ -35,12 +34,12 @@ type memory struct {
 	evicted   atomic.Uint64
 	pushed    atomic.Uint64
 	classes   []sizeClass
-	layout    Layout // nil: none
+	layout    Layout
 }
 
 type shard struct {
 	mu       sync.RWMutex
-	items    map[uint64]*Value
+	items    table
 	flights  map[string]*flight
 	watchers map[string][]*watcher
 	newest   *Value // SIEVE's queue, newest first
@@ -60,7 +59,6 @@ func newMemory(limit int64, cluster bool) *memory {
 	m.untracked.mem = m
 	for i := range m.shards {
 		s := &m.shards[i]
-		s.items = make(map[uint64]*Value)
 		s.flights = make(map[string]*flight)
 		s.watchers = make(map[string][]*watcher)
 		s.limit = limit / int64(n)
@@ -69,6 +67,10 @@ func newMemory(limit int64, cluster bool) *memory {
 }
 
 func (m *memory) hash(key string) uint64 { return maphash.String(m.seed, key) }
+
+func (m *memory) name(key string) name {
+	return name{hash: m.hash(key), key: key, laid: m.layout.knows(key)}
+}
 
 func (m *memory) shardOf(hash uint64) *shard { return &m.shards[hash&m.mask] }
 
@@ -86,20 +88,16 @@ func (m *memory) get(key []byte, now time.Time) *Value {
 // find is get for who has just read the value from Redis: were that a visit, SIEVE
 // could not tell what is read once from what is read again.
 func (m *memory) find(key []byte, now time.Time) *Value {
-	hash := maphash.Bytes(m.seed, key)
-	s := m.shardOf(hash)
+	n := m.name(unsafe.String(unsafe.SliceData(key), len(key))) // a copy would be an allocation
+	s := m.shardOf(n.hash)
 	s.mu.RLock()
-	v := s.items[hash]
+	v := s.items.get(n)
 	s.mu.RUnlock()
-	if v == nil || !v.holds(key) || v.owner.dead.Load() || now.UnixMilli() >= v.localUntil {
+	if v == nil || v.owner.dead.Load() || now.UnixMilli() >= v.localUntil {
 		return nil
 	}
 	return v
 }
-
-// holds says whether the value is the key's: of one that is laid out, as far as the hash
-// tells. Who reads that kind looks at the key inside.
-func (v *Value) holds(key []byte) bool { return v.flags.is(flagLaid) || string(key) == v.frontText() }
 
 // hashOf is the hash of the value's key.
 func (m *memory) hashOf(v *Value) uint64 {
@@ -114,10 +112,14 @@ func (m *memory) flush() {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
-		for _, v := range s.items {
+		for v := s.newest; v != nil; {
+			older := v.older
 			v.flags.set(flagChanged)
+			v.flags.clear(flagKept)
+			v.newer, v.older = nil, nil // else who has one would keep all in memory
+			v = older
 		}
-		clear(s.items)
+		s.items = table{}
 		clear(s.flights)
 		s.newest, s.oldest, s.hand, s.bytes = nil, nil, nil, 0
 		for _, ws := range s.watchers {
@@ -130,22 +132,20 @@ func (m *memory) flush() {
 // put adds a value, which nobody has seen yet, and evicts until the shard fits its share
 // again.
 func (m *memory) put(v *Value) {
-	hash := m.hashOf(v)
-	m.lay(v, hash)
+	n := m.name(v.frontText())
+	m.lay(v, n.hash)
 	cost := m.cost(v)
-	s := m.shardOf(hash)
+	s := m.shardOf(n.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.items[hash]; old != nil {
-		m.remove(s, old, hash)
-		old.flags.set(flagChanged)
-	}
+	m.forget(s, n)
 	if cost > s.limit/2 {
 		v.flags.set(flagChanged)
 		return // it would push out half of what others use
 	}
 	m.shrink(s, cost)
-	s.items[hash] = v
+	s.items.put(n.hash, v)
+	v.flags.set(flagKept)
 	s.bytes += cost
 	v.older = s.newest
 	if s.newest != nil {
@@ -168,15 +168,14 @@ func (m *memory) shrink(s *shard, room int64) {
 // attach gives a value its decoded form, and counts that while the value is in memory.
 // Two requests may decode one value at once: the last that is attached is what counts.
 func (m *memory) attach(v *Value, d *Decoded) {
-	hash := m.hashOf(v)
-	s := m.shardOf(hash)
+	s := m.shardOf(m.hashOf(v))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	grown := d.size
 	if was := v.decoded.Swap(d); was != nil {
 		grown -= was.size
 	}
-	if s.items[hash] == v {
+	if v.flags.is(flagKept) {
 		s.bytes += grown
 		m.shrink(s, 0)
 	}
@@ -192,12 +191,13 @@ func (m *memory) cost(v *Value) int64 {
 }
 
 // valueOverhead is what a value costs beside its key and data: the struct and its
-// place in the map, whose slots of 17 bytes are on average less than half full.
-const valueOverhead = int64(unsafe.Sizeof(Value{})) + 39
+// place in the table.
+const valueOverhead = int64(unsafe.Sizeof(Value{})) + tableOverhead
 
 // remove takes a value out of a locked shard.
-func (m *memory) remove(s *shard, v *Value, hash uint64) {
-	delete(s.items, hash)
+func (m *memory) remove(s *shard, v *Value) {
+	s.items.remove(m.hashOf(v), v)
+	v.flags.clear(flagKept)
 	s.bytes -= m.cost(v)
 	if s.hand == v {
 		s.hand = v.newer
@@ -229,20 +229,26 @@ func (m *memory) evict(s *shard) {
 		}
 	}
 	s.hand = v.newer
-	m.remove(s, v, m.hashOf(v))
+	m.remove(s, v)
 	v.flags.set(flagChanged)
+}
+
+// forget takes out of a locked shard what it has under a name. That may be two values, of
+// two keys with one hash, one of which is laid out: with one left, this change would be lost.
+func (m *memory) forget(s *shard, n name) {
+	for v := s.items.get(n); v != nil; v = s.items.get(n) {
+		m.remove(s, v)
+		v.flags.set(flagChanged)
+	}
 }
 
 // drop forgets one key: its value, the flight that may carry an older value (who
 // comes from now on must start another), and tells those who watch it.
 func (m *memory) drop(key string) {
-	hash := m.hash(key)
-	s := m.shardOf(hash)
+	n := m.name(key)
+	s := m.shardOf(n.hash)
 	s.mu.Lock()
-	if v := s.items[hash]; v != nil { // another's of the same hash: a miss for that one
-		m.remove(s, v, hash)
-		v.flags.set(flagChanged)
-	}
+	m.forget(s, n)
 	delete(s.flights, key)
 	notify(s.watchers[key])
 	s.mu.Unlock()
@@ -356,10 +362,12 @@ func (m *memory) dropOwned(st *store) {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
-		for hash, v := range s.items {
+		for v := s.newest; v != nil; {
+			older := v.older
 			if v.owner == st {
-				m.remove(s, v, hash)
+				m.remove(s, v)
 			}
+			v = older
 		}
 		clear(s.flights)
 		for _, ws := range s.watchers {

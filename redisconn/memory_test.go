@@ -17,9 +17,9 @@ func fill(st *store, from, to, size int) {
 func (m *memory) sum() (items int, bytes, costs int64) {
 	for i := range m.shards {
 		s := &m.shards[i]
-		items += len(s.items)
+		items += s.items.filled
 		bytes += s.bytes
-		for _, v := range s.items {
+		for v := s.newest; v != nil; v = v.older {
 			costs += m.cost(v)
 		}
 	}
@@ -32,7 +32,7 @@ func TestDecodedFormCountsAgainstTheLimit(t *testing.T) {
 	fill(st, 0, 50, 10_000)
 	before, bytes, _ := m.sum()
 	kept := make([]*Value, 0, 50)
-	for _, v := range m.shards[0].items {
+	for v := m.shards[0].newest; v != nil; v = v.older {
 		kept = append(kept, v)
 	}
 	for range 2 { // a value that is decoded twice is charged once

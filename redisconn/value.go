@@ -1,7 +1,6 @@
 package redisconn
 
 import (
-	"encoding/binary"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -25,15 +24,15 @@ type Value struct {
 	flags             flags
 }
 
-// flags are bits of one word: each in a word of its own would be a size class more. The
-// last two do not change once others see the value.
+// flags are bits of one word: each in a word of its own would be a size class more.
 type flags struct{ word atomic.Uint32 }
 
 const (
 	flagVisited uint32 = 1 << iota // since SIEVE's hand came by
 	flagChanged                    // see Unchanged
-	flagExists
-	flagLaid // front begins with the hash of the key
+	flagKept                       // in memory: under the shard's lock
+	flagExists                     // never changes, like the next
+	flagLaid                       // front begins with the hash of the key
 )
 
 func (f *flags) is(flag uint32) bool { return f.word.Load()&flag != 0 }
@@ -66,11 +65,6 @@ func (v *Value) setBack(s string) { v.back, v.backLen = unsafe.StringData(s), ui
 func (v *Value) frontText() string { return unsafe.String(v.front, v.frontLen) }
 
 func (v *Value) backText() string { return unsafe.String(v.back, v.backLen) }
-
-// hash is that of the key of a value that is laid out.
-func (v *Value) hash() uint64 {
-	return binary.LittleEndian.Uint64(unsafe.Slice(v.front, hashSize))
-}
 
 // isCut says that the back is the body alone.
 func (v *Value) isCut() bool { return v.frontLen > hashSize && v.flags.is(flagLaid) }
