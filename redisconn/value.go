@@ -13,15 +13,15 @@ import (
 // has: two strings as pointers with short lengths. Most values are the key and the data;
 // what a Layout knows is laid out as lay says.
 type Value struct {
-	front, back       *byte
+	front, back       *byte // together what a hit reads, for the sake of cache lines
 	frontLen, backLen uint32
+	flags             flags
+	tail              uint32 // how much of front stands behind back in a value that is cut
 	owner             *store
-	newer, older      *Value // under the shard's lock
+	localUntil        int64 // Unix milliseconds
 	decoded           atomic.Pointer[Decoded]
 	expireAt          int64  // Unix milliseconds; 0: no expiry
-	localUntil        int64  // Unix milliseconds
-	tail              uint32 // how much of front stands behind back in a value that is cut
-	flags             flags
+	newer, older      *Value // under the shard's lock
 }
 
 // flags are bits of one word: each in a word of its own would be a size class more.
