@@ -13,6 +13,8 @@ const (
 	// classStep is in what steps the allocator makes a class larger, as long as a span
 	// has room for as many.
 	classStep = 128
+	// tiny is what several smaller objects share, and each of them can hold on to.
+	tiny = 16
 )
 
 // sizeClasses asks the allocator what it rounds small sizes up to: up to an eighth
@@ -39,12 +41,12 @@ func share(class int) int {
 
 // allocated gives what n bytes take in memory.
 func (m *memory) allocated(n int) int64 {
-	if n > maxSmall {
+	switch {
+	case n == 0:
+		return 0
+	case n > maxSmall:
 		return int64(n+page-1) / page * page
 	}
-	i, _ := slices.BinarySearchFunc(m.classes, n, func(c sizeClass, n int) int { return c.size - n })
-	if n == 0 {
-		return 0
-	}
+	i, _ := slices.BinarySearchFunc(m.classes, max(n, tiny), func(c sizeClass, n int) int { return c.size - n })
 	return int64(m.classes[i].takes)
 }

@@ -37,8 +37,8 @@ func TestAllocatedIsWhatTheAllocatorTakes(t *testing.T) {
 		}
 		runtime.KeepAlive(kept)
 	}
-	if m.allocated(0) != 0 {
-		t.Error("nothing takes memory")
+	if m.allocated(0) != 0 || m.allocated(1) != tiny {
+		t.Errorf("nothing takes %d bytes, and one byte %d", m.allocated(0), m.allocated(1))
 	}
 	if !slices.IsSortedFunc(m.classes, func(a, b sizeClass) int { return a.size - b.size }) {
 		t.Error("size classes are out of order")

@@ -27,9 +27,10 @@ type Option func(*Conn)
 // WithLayout saves memory for values of a kind.
 func WithLayout(l Layout) Option { return func(c *Conn) { c.mem.layout = l } }
 
-// worthCopying is the least part of a value that a cut must save: what Redis sent is one
-// piece, so that to cut is to copy.
-const worthCopying = 64
+// worthCopying is the part of a value that a cut must save: what Redis sent is one piece,
+// so that to cut is to copy, and what was copied leaves holes in the heap until others
+// fill them.
+const worthCopying = 16
 
 // lay replaces the key of a value that says it itself by a hash, and cuts the value where
 // that takes less memory. A size class wastes a part of a size, up to an eighth and the
