@@ -48,7 +48,7 @@ func (m *memory) lay(v *Value, hash uint64) {
 	}
 	front := hashSize
 	apart := m.allocated(hashSize+len(whole)-(to-from)) + m.allocated(to-from)
-	if saved := m.allocated(hashSize) + m.allocated(len(whole)) - apart; to > from && saved > int64(len(whole)/worthCopying) {
+	if saved := m.allocated(hashSize) + m.allocated(len(whole)) - apart; saved > int64(len(whole)/worthCopying) {
 		front += len(whole) - (to - from)
 		v.tail = uint32(len(whole) - to)
 		v.setBack(strings.Clone(whole[from:to]))

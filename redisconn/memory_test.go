@@ -62,6 +62,42 @@ func TestDecodedFormCountsAgainstTheLimit(t *testing.T) {
 	}
 }
 
+func TestFlushLeavesNothingBehind(t *testing.T) {
+	m := newMemory(1<<20, false)
+	st := &store{mem: m}
+	fill(st, 0, 10, 100)
+	kept := m.find([]byte("k5"), time.Now())
+	m.flush()
+	if m.find([]byte("k5"), time.Now()) != nil || kept.Unchanged() {
+		t.Error("a value that was flushed is as if it were in memory")
+	}
+	if kept.older != nil || kept.newer != nil {
+		t.Error("who has one value keeps those beside it")
+	}
+	kept.SetDecoded("later", 1000)
+	fill(st, 20, 30, 100)
+	if items, bytes, costs := m.sum(); items != 10 || bytes != costs {
+		t.Errorf("%d items, %d bytes, %d by their own count", items, bytes, costs)
+	}
+}
+
+func TestEndOfAConnectionTakesItsValuesAlone(t *testing.T) {
+	m := newMemory(1<<20, true)
+	ended, other := &store{mem: m}, &store{mem: m}
+	for i := range 30 {
+		fill([]*store{ended, other, other}[i%3], i, i+1, 100)
+	}
+	ended.Close(nil)
+	for i := range 30 {
+		if there := m.find(fmt.Append(nil, "k", i), time.Now()) != nil; there != (i%3 > 0) {
+			t.Errorf("value %d is in memory: %v", i, there)
+		}
+	}
+	if items, bytes, costs := m.sum(); items != 20 || bytes != costs {
+		t.Errorf("%d items, %d bytes, %d by their own count", items, bytes, costs)
+	}
+}
+
 // Reading a value from Redis looks it up once, to decode it once. That is no visit:
 // with it, what a scan leaves behind would look as useful as what is read again.
 func TestScanOfWhatIsReadOnceLeavesTheRest(t *testing.T) {
