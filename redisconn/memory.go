@@ -39,7 +39,7 @@ type memory struct {
 
 type shard struct {
 	mu       sync.RWMutex
-	items    table
+	items    [tablesPerShard]table
 	flights  map[string]*flight
 	watchers map[string][]*watcher
 	newest   *Value // SIEVE's queue, newest first
@@ -48,6 +48,20 @@ type shard struct {
 	bytes    int64
 	limit    int64
 	_        [64]byte // shards' locks in cache lines of their own
+}
+
+// tablesPerShard keeps short the time for which a shard is locked while a table grows: a
+// sixteenth of what a table of the whole shard would take.
+const tablesPerShard = 16
+
+// table is where the shard has what is of the hash. The lowest bits have chosen the shard.
+func (s *shard) table(hash uint64) *table { return &s.items[hash/maxShards%tablesPerShard] }
+
+func (s *shard) filled() (n int) {
+	for i := range s.items {
+		n += s.items[i].filled
+	}
+	return n
 }
 
 func newMemory(limit int64, cluster bool) *memory {
@@ -91,7 +105,7 @@ func (m *memory) find(key []byte, now time.Time) *Value {
 	n := m.name(unsafe.String(unsafe.SliceData(key), len(key))) // a copy would be an allocation
 	s := m.shardOf(n.hash)
 	s.mu.RLock()
-	v := s.items.get(n)
+	v := s.table(n.hash).get(n)
 	s.mu.RUnlock()
 	if v == nil || v.owner.dead.Load() || now.UnixMilli() >= v.localUntil {
 		return nil
@@ -119,7 +133,7 @@ func (m *memory) flush() {
 			v.newer, v.older = nil, nil // else who has one would keep all in memory
 			v = older
 		}
-		s.items = table{}
+		s.items = [tablesPerShard]table{}
 		clear(s.flights)
 		s.newest, s.oldest, s.hand, s.bytes = nil, nil, nil, 0
 		for _, ws := range s.watchers {
@@ -144,7 +158,7 @@ func (m *memory) put(v *Value) {
 		return // it would push out half of what others use
 	}
 	m.shrink(s, cost)
-	s.items.put(n.hash, v)
+	s.table(n.hash).put(n.hash, v)
 	v.flags.set(flagKept)
 	s.bytes += cost
 	v.older = s.newest
@@ -196,7 +210,8 @@ const valueOverhead = int64(unsafe.Sizeof(Value{})) + tableOverhead
 
 // remove takes a value out of a locked shard.
 func (m *memory) remove(s *shard, v *Value) {
-	s.items.remove(m.hashOf(v), v)
+	hash := m.hashOf(v)
+	s.table(hash).remove(hash, v)
 	v.flags.clear(flagKept)
 	s.bytes -= m.cost(v)
 	if s.hand == v {
@@ -236,7 +251,7 @@ func (m *memory) evict(s *shard) {
 // forget takes out of a locked shard what it has under a name. That may be two values, of
 // two keys with one hash, one of which is laid out: with one left, this change would be lost.
 func (m *memory) forget(s *shard, n name) {
-	for v := s.items.get(n); v != nil; v = s.items.get(n) {
+	for v := s.table(n.hash).get(n); v != nil; v = s.table(n.hash).get(n) {
 		m.remove(s, v)
 		v.flags.set(flagChanged)
 	}

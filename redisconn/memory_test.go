@@ -17,7 +17,7 @@ func fill(st *store, from, to, size int) {
 func (m *memory) sum() (items int, bytes, costs int64) {
 	for i := range m.shards {
 		s := &m.shards[i]
-		items += s.items.filled
+		items += s.filled()
 		bytes += s.bytes
 		for v := s.newest; v != nil; v = v.older {
 			costs += m.cost(v)

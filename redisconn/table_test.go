@@ -55,35 +55,35 @@ func laidWith(hash uint64, data string) *Value {
 // Keys with one hash: no key gets the value of one that is not its like, and what is
 // changed is gone, whatever has the same hash.
 func TestCollisionOfHashes(t *testing.T) {
-	const hash = 7
-	entry := name{hash, "e:1", true}
 	m, st := laidOut(1 << 20)
-	s := &m.shards[0]
+	hash := m.hash("e:1")
+	entry := name{hash, "e:1", true}
+	s := m.shardOf(hash)
 	add := func(v *Value) *Value {
 		v.owner = st
-		s.items.put(hash, v)
+		s.table(hash).put(hash, v)
 		return v
 	}
 	laid := add(laidWith(hash, "a response"))
-	if s.items.get(name{hash: hash, key: "session:1"}) != nil {
+	if s.table(hash).get(name{hash: hash, key: "session:1"}) != nil {
 		t.Error("a response is given for a session")
 	}
 	mine := add(newValue("session:1", "a session", true))
 	for key, want := range map[string]*Value{"session:1": mine, "session:2": nil} {
-		if got := s.items.get(name{hash: hash, key: key}); got != want {
+		if got := s.table(hash).get(name{hash: hash, key: key}); got != want {
 			t.Errorf("%s: %v", key, got)
 		}
 	}
-	if s.items.get(entry) != laid || s.items.get(name{hash + 1, "e:1", true}) != nil {
+	if s.table(hash).get(entry) != laid || s.table(hash).get(name{hash + 1, "e:1", true}) != nil {
 		t.Error("a response is not found by its hash, or by another")
 	}
 	// An absence has its key. The response of another key may hide it.
 	absent := add(newValue("e:1", "", false))
 	m.forget(s, entry)
-	if s.items.get(entry) != nil || laid.Unchanged() || absent.Unchanged() {
+	if s.table(hash).get(entry) != nil || laid.Unchanged() || absent.Unchanged() {
 		t.Error("a change left something behind")
 	}
-	if s.items.get(name{hash: hash, key: "session:1"}) != mine || !mine.Unchanged() {
+	if s.table(hash).get(name{hash: hash, key: "session:1"}) != mine || !mine.Unchanged() {
 		t.Error("a change of another key took the session")
 	}
 }
