@@ -45,7 +45,7 @@ func (f *flags) clear(flag uint32) { f.word.And(^flag) }
 const hashSize = 8
 
 // maxData bounds a value, so that its lengths fit. Redis itself stops at 512 MiB.
-const maxData = 1 << 31
+const maxData = 1<<31 - 1
 
 // newValue makes a value that nobody has seen yet.
 func newValue(key, data string, exists bool) *Value {
