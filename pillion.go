@@ -101,7 +101,7 @@ func New(cfg Config, opts ...Option) (*Pillion, error) {
 
 // build makes the parts, each with what it needs and no more.
 func (p *Pillion) build(cfg Config) (err error) {
-	if p.redis, err = redisconn.Open(cfg.Redis, int64(cfg.Cache.Memory), p.log); err != nil {
+	if p.redis, err = redisconn.Open(cfg.Redis, int64(cfg.Cache.Memory), p.log, redisconn.WithLayout(cache.Layout(cfg.Redis.Prefix))); err != nil {
 		return err
 	}
 	p.users = sessioncheck.NewUsers(cfg.Session, p.redis, len(cfg.Redis.Cluster) > 0, p.log)

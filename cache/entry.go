@@ -146,7 +146,7 @@ func appendBytes(dst, b []byte) []byte {
 // change while the entry is in use.
 func Decode(raw []byte) (*Entry, error) {
 	e := new(Entry)
-	if err := e.Unmarshal(raw); err != nil {
+	if err := e.UnmarshalCut(raw, nil); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -154,26 +154,45 @@ func Decode(raw []byte) (*Entry, error) {
 
 // Unmarshal is Decode into an entry that may be used again: it reuses e.Tags and
 // does not allocate when that has room. On an error e is in no defined state.
-func (e *Entry) Unmarshal(raw []byte) error {
-	if err := checkEnvelope(raw); err != nil {
-		return err
-	}
-	sum := binary.LittleEndian.Uint64(raw[len(raw)-checksumSize:])
-	if xxhash.Sum64(raw[:len(raw)-checksumSize]) != sum {
-		return ErrChecksum
-	}
-	return e.UnmarshalTrusted(raw)
-}
+func (e *Entry) Unmarshal(raw []byte) error { return e.UnmarshalCut(raw, nil) }
 
 // UnmarshalTrusted is Unmarshal without the checksum, for bytes that Unmarshal
 // has accepted before in this process: hashing a large body anew for each hit
 // would cost more than serving it. It is as safe on bytes of any kind.
-func (e *Entry) UnmarshalTrusted(raw []byte) error {
-	if err := checkEnvelope(raw); err != nil {
+func (e *Entry) UnmarshalTrusted(raw []byte) error { return e.UnmarshalCutTrusted(raw, nil) }
+
+// UnmarshalCut is Unmarshal of an entry out of which the body is cut, as Layout says: rest
+// is what is around it. A nil body is still in rest.
+func (e *Entry) UnmarshalCut(rest, body []byte) error {
+	if err := checkEnvelope(rest); err != nil {
 		return err
 	}
-	r := entryReader{rest: raw[5 : len(raw)-checksumSize]}
-	e.Kind, e.Flags = Kind(raw[3]), Flags(raw[4])
+	head, sum := rest[:len(rest)-checksumSize], rest[len(rest)-checksumSize:]
+	if binary.LittleEndian.Uint64(sum) != checksum(head, body) {
+		return ErrChecksum
+	}
+	return e.UnmarshalCutTrusted(rest, body)
+}
+
+// checksum is that of head and body as one.
+func checksum(head, body []byte) uint64 {
+	if body == nil {
+		return xxhash.Sum64(head)
+	}
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.Write(head)
+	_, _ = d.Write(body)
+	return d.Sum64()
+}
+
+// UnmarshalCutTrusted is to UnmarshalCut as UnmarshalTrusted is to Unmarshal.
+func (e *Entry) UnmarshalCutTrusted(rest, body []byte) error {
+	if err := checkEnvelope(rest); err != nil {
+		return err
+	}
+	r := entryReader{rest: rest[5 : len(rest)-checksumSize]}
+	e.Kind, e.Flags = Kind(rest[3]), Flags(rest[4])
 	e.Status = int(r.uvarint(999))
 	e.StoredAt = r.varint()
 	e.FillStart = e.StoredAt - r.varint()
@@ -193,7 +212,7 @@ func (e *Entry) UnmarshalTrusted(raw []byte) error {
 		e.Tags = append(e.Tags, TagMark{Tag: r.bytes(), Mark: r.bytes()})
 	}
 	e.Header = r.bytes()
-	e.Body = r.bytes()
+	e.Body = r.body(body)
 	if r.err == nil && len(r.rest) > 0 {
 		return ErrFormat
 	}
@@ -267,6 +286,17 @@ func (r *entryReader) bytes() []byte {
 	b := r.rest[:n:n] // no append to it can reach what follows
 	r.rest = r.rest[n:]
 	return b
+}
+
+// body reads the length of the body, and the body unless it is cut out.
+func (r *entryReader) body(cut []byte) []byte {
+	if cut == nil {
+		return r.bytes()
+	}
+	if n := r.uvarint(1 << 62); r.err == nil && n != uint64(len(cut)) {
+		r.err = ErrFormat
+	}
+	return cut
 }
 
 // Age gives the current age (RFC 9111 §4.2.3).

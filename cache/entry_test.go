@@ -144,6 +144,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		var e Entry
 		_ = e.UnmarshalTrusted(b)
+		_ = e.UnmarshalCutTrusted(b, b)
 	})
 }
 

@@ -89,7 +89,7 @@ func (r *rig) join(ctx context.Context, n int, cfg redisconn.Config) error {
 	cfg.URL = "redis://" + r.server.Addr
 	joined := make([]*pod, n)
 	err := times(n, func(i int) error {
-		conn, err := redisconn.Open(cfg, podMemory, zerolog.Nop())
+		conn, err := redisconn.Open(cfg, podMemory, zerolog.Nop(), redisconn.WithLayout(cache.Layout(cfg.Prefix)))
 		if err != nil {
 			return err
 		}

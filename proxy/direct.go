@@ -129,17 +129,18 @@ func (x *exchange) peek(key []byte) *stored {
 	if v == nil || !v.Exists() {
 		return nil
 	}
+	rest, body := v.Parts()
 	was := v.Shared()
 	switch f := was.Form().(type) {
 	case *stored:
 		return f
 	case *form:
-		if f == &x.route.verbatim && x.lean.entry.UnmarshalTrusted(v.Bytes()) == nil {
+		if f == &x.route.verbatim && x.lean.entry.UnmarshalCutTrusted(rest, body) == nil {
 			return x.lean
 		}
 	}
 	s := x.lean
-	if s.entry.Unmarshal(v.Bytes()) != nil || s.entry.Kind != cache.KindResponse || !s.parse() || !x.isVerbatim(s) {
+	if s.entry.UnmarshalCut(rest, body) != nil || s.entry.Kind != cache.KindResponse || !s.parse() || !x.isVerbatim(s) {
 		return x.h.decode(v)
 	}
 	v.Share(was, x.route.shared)

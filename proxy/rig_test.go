@@ -107,7 +107,7 @@ func (r *rig) addPod() *pod {
 		cfg.URL = "redis://" + r.via(r.redis.Addr)
 	}
 	cfg.Timeout = r.redisTimeout
-	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop())
+	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop(), redisconn.WithLayout(cache.Layout(cfg.Prefix)))
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
 	scfg := sessioncheck.Default()

@@ -49,7 +49,8 @@ func (h *Handler) decode(v *redisconn.Value) *stored {
 		return s
 	}
 	s := new(stored)
-	if err := s.entry.Unmarshal(v.Bytes()); err != nil || !s.complete(h.prefix) {
+	rest, body := v.Parts()
+	if err := s.entry.UnmarshalCut(rest, body); err != nil || !s.complete(h.prefix) {
 		s = nil // a typed nil: known to be unusable
 	}
 	if was == nil && s != nil && s.response() {

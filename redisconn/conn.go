@@ -68,7 +68,7 @@ type State struct {
 // Open prepares the connection and starts its heartbeat. A Redis that is down is
 // not an error: the connection is made when it comes up. The error is about the
 // configuration. memoryBytes bounds what is kept in memory.
-func Open(cfg Config, memoryBytes int64, log zerolog.Logger) (*Conn, error) {
+func Open(cfg Config, memoryBytes int64, log zerolog.Logger, opts ...Option) (*Conn, error) {
 	base, err := clientOption(cfg)
 	if err != nil {
 		return nil, err
@@ -79,6 +79,9 @@ func Open(cfg Config, memoryBytes int64, log zerolog.Logger) (*Conn, error) {
 		start: time.Now().Add(-time.Nanosecond),
 		slots: make(chan struct{}, maxOutstanding),
 		done:  make(chan struct{}),
+	}
+	for _, o := range opts {
+		o(c)
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.beat()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -473,5 +474,29 @@ func BenchmarkPeek(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Peek(key, time.Now())
+	}
+}
+
+// BenchmarkPeekAmongMany takes names as long as those of stored responses, in no order.
+func BenchmarkPeekAmongMany(b *testing.B) {
+	_, c, other := start(b)
+	keys := make([][]byte, 1<<13)
+	for i := range keys {
+		keys[i] = fmt.Appendf(nil, "pillion:c:{%022d}", i*7919)
+		set(b, other, string(keys[i]), "v")
+		if _, err := c.Get(context.Background(), string(keys[i]), redisconn.ForgetAbsent); err != nil {
+			b.Fatal(err)
+		}
+	}
+	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	now := time.Now()
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if i++; c.Peek(keys[i&(len(keys)-1)], now) == nil {
+			b.StopTimer() // its memory is not trusted for longer
+			now = time.Now()
+			b.StartTimer()
+		}
 	}
 }

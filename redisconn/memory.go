@@ -2,7 +2,6 @@ package redisconn
 
 import (
 	"hash/maphash"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +21,8 @@ const (
 	maxLocalAbsentCluster = 10 * time.Second
 )
 
-// memory is a table of values read through client-side caching, by key, in shards
-// with a lock each. Its size is bounded; the SIEVE policy evicts: a hit costs one
+// memory is a table of values read through client-side caching, by the hash of their
+// keys, in shards with a lock each. No value is given for another's key: see isCalled. Its size is bounded; the SIEVE policy evicts: a hit costs one
 // flag, and a scan of keys that are read once does not flush the others.
 type memory struct {
 	seed      maphash.Seed
@@ -34,12 +33,13 @@ type memory struct {
 	current   atomic.Pointer[store] // the store that fills memory now; unused on a Cluster
 	evicted   atomic.Uint64
 	pushed    atomic.Uint64
-	classes   []int // the sizes that the allocator rounds up to
+	classes   []sizeClass
+	layout    Layout
 }
 
 type shard struct {
 	mu       sync.RWMutex
-	items    map[string]*Value
+	items    [tablesPerShard]table
 	flights  map[string]*flight
 	watchers map[string][]*watcher
 	newest   *Value // SIEVE's queue, newest first
@@ -48,6 +48,20 @@ type shard struct {
 	bytes    int64
 	limit    int64
 	_        [64]byte // shards' locks in cache lines of their own
+}
+
+// tablesPerShard keeps short the time for which a shard is locked while a table grows: a
+// sixteenth of what a table of the whole shard would take.
+const tablesPerShard = 16
+
+// table is where the shard has what is of the hash. The lowest bits have chosen the shard.
+func (s *shard) table(hash uint64) *table { return &s.items[hash/maxShards%tablesPerShard] }
+
+func (s *shard) filled() (n int) {
+	for i := range s.items {
+		n += s.items[i].filled
+	}
+	return n
 }
 
 func newMemory(limit int64, cluster bool) *memory {
@@ -59,7 +73,6 @@ func newMemory(limit int64, cluster bool) *memory {
 	m.untracked.mem = m
 	for i := range m.shards {
 		s := &m.shards[i]
-		s.items = make(map[string]*Value)
 		s.flights = make(map[string]*flight)
 		s.watchers = make(map[string][]*watcher)
 		s.limit = limit / int64(n)
@@ -67,13 +80,21 @@ func newMemory(limit int64, cluster bool) *memory {
 	return m
 }
 
-func (m *memory) shard(key string) *shard { return &m.shards[maphash.String(m.seed, key)&m.mask] }
+func (m *memory) hash(key string) uint64 { return maphash.String(m.seed, key) }
+
+func (m *memory) name(key string) name {
+	return name{hash: m.hash(key), key: key, laid: m.layout.knows(key)}
+}
+
+func (m *memory) shardOf(hash uint64) *shard { return &m.shards[hash&m.mask] }
+
+func (m *memory) shard(key string) *shard { return m.shardOf(m.hash(key)) }
 
 // get looks a key up without allocating, and notes that the value was of use.
 func (m *memory) get(key []byte, now time.Time) *Value {
 	v := m.find(key, now)
-	if v != nil && !v.visited.Load() { // a plain store by every reader would bounce the cache line
-		v.visited.Store(true)
+	if v != nil && !v.flags.is(flagVisited) { // a plain store by every reader would bounce the cache line
+		v.flags.set(flagVisited)
 	}
 	return v
 }
@@ -81,9 +102,10 @@ func (m *memory) get(key []byte, now time.Time) *Value {
 // find is get for who has just read the value from Redis: were that a visit, SIEVE
 // could not tell what is read once from what is read again.
 func (m *memory) find(key []byte, now time.Time) *Value {
-	s := &m.shards[maphash.Bytes(m.seed, key)&m.mask]
+	n := m.name(unsafe.String(unsafe.SliceData(key), len(key))) // a copy would be an allocation
+	s := m.shardOf(n.hash)
 	s.mu.RLock()
-	v := s.items[string(key)]
+	v := s.table(n.hash).get(n)
 	s.mu.RUnlock()
 	if v == nil || v.owner.dead.Load() || now.UnixMilli() >= v.localUntil {
 		return nil
@@ -91,15 +113,27 @@ func (m *memory) find(key []byte, now time.Time) *Value {
 	return v
 }
 
+// hashOf is the hash of the value's key.
+func (m *memory) hashOf(v *Value) uint64 {
+	if v.flags.is(flagLaid) {
+		return v.hash()
+	}
+	return m.hash(v.frontText())
+}
+
 // flush forgets everything.
 func (m *memory) flush() {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
-		for _, v := range s.items {
-			v.changed.Store(true)
+		for v := s.newest; v != nil; {
+			older := v.older
+			v.flags.set(flagChanged)
+			v.flags.clear(flagKept)
+			v.newer, v.older = nil, nil // else who has one would keep all in memory
+			v = older
 		}
-		clear(s.items)
+		s.items = [tablesPerShard]table{}
 		clear(s.flights)
 		s.newest, s.oldest, s.hand, s.bytes = nil, nil, nil, 0
 		for _, ws := range s.watchers {
@@ -109,23 +143,24 @@ func (m *memory) flush() {
 	}
 }
 
-// put adds a value and evicts until the shard fits its share again.
+// put adds a value, which nobody has seen yet, and evicts until the shard fits its share
+// again.
 func (m *memory) put(v *Value) {
-	v.cost = m.allocated(len(v.key)) + m.allocated(len(v.data)) + valueOverhead
-	s := m.shard(v.key)
+	n := m.name(v.frontText())
+	m.lay(v, n.hash)
+	cost := m.cost(v)
+	s := m.shardOf(n.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.items[v.key]; old != nil {
-		s.remove(old)
-		old.changed.Store(true)
-	}
-	if v.cost > s.limit/2 {
-		v.changed.Store(true)
+	m.forget(s, n)
+	if cost > s.limit/2 {
+		v.flags.set(flagChanged)
 		return // it would push out half of what others use
 	}
-	m.shrink(s, v.cost)
-	s.items[v.key] = v
-	s.bytes += v.cost
+	m.shrink(s, cost)
+	s.table(n.hash).put(n.hash, v)
+	v.flags.set(flagKept)
+	s.bytes += cost
 	v.older = s.newest
 	if s.newest != nil {
 		s.newest.newer = v
@@ -139,59 +174,46 @@ func (m *memory) put(v *Value) {
 // shrink evicts from a locked shard until there is room.
 func (m *memory) shrink(s *shard, room int64) {
 	for s.bytes+room > s.limit {
-		s.evict()
+		m.evict(s)
 		m.evicted.Add(1)
 	}
 }
 
-// charge counts the decoded form of a value while that is in memory. Two requests
-// may decode one value at once: the last that is charged is what counts.
-func (m *memory) charge(v *Value, size int) {
-	s := m.shard(v.key)
+// attach gives a value its decoded form, and counts that while the value is in memory.
+// Two requests may decode one value at once: the last that is attached is what counts.
+func (m *memory) attach(v *Value, d *Decoded) {
+	s := m.shardOf(m.hashOf(v))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.items[v.key] != v {
-		return
+	grown := d.size
+	if was := v.decoded.Swap(d); was != nil {
+		grown -= was.size
 	}
-	grown := int64(size) - v.charged
-	v.charged += grown
-	v.cost += grown
-	s.bytes += grown
-	m.shrink(s, 0)
+	if v.flags.is(flagKept) {
+		s.bytes += grown
+		m.shrink(s, 0)
+	}
+}
+
+// cost is what a value takes in memory, with the decoded form that is charged to it.
+func (m *memory) cost(v *Value) int64 {
+	cost := m.allocated(int(v.frontLen)) + m.allocated(int(v.backLen)) + valueOverhead
+	if d := v.decoded.Load(); d != nil {
+		cost += d.size
+	}
+	return cost
 }
 
 // valueOverhead is what a value costs beside its key and data: the struct and its
-// place in the map, which is on average two thirds full.
-const valueOverhead = int64(unsafe.Sizeof(Value{})) + 48
+// place in the table.
+const valueOverhead = int64(unsafe.Sizeof(Value{})) + tableOverhead
 
-// sizeClasses asks the allocator what it rounds small sizes up to: up to an eighth
-// more, which for memory full of values of one size would be an eighth over the limit.
-func sizeClasses() []int {
-	var classes []int
-	for n := 0; n < maxSmall; {
-		n = cap(append([]byte(nil), make([]byte, n+1)...))
-		classes = append(classes, n)
-	}
-	return classes
-}
-
-// From maxSmall on the allocator gives whole pages.
-const (
-	maxSmall = 32 << 10
-	page     = 8 << 10
-)
-
-// allocated gives what n bytes take in memory.
-func (m *memory) allocated(n int) int64 {
-	if i, _ := slices.BinarySearch(m.classes, n); i < len(m.classes) && n > 0 {
-		return int64(m.classes[i])
-	}
-	return int64(n+page-1) / page * page
-}
-
-func (s *shard) remove(v *Value) {
-	delete(s.items, v.key)
-	s.bytes -= v.cost
+// remove takes a value out of a locked shard.
+func (m *memory) remove(s *shard, v *Value) {
+	hash := m.hashOf(v)
+	s.table(hash).remove(hash, v)
+	v.flags.clear(flagKept)
+	s.bytes -= m.cost(v)
 	if s.hand == v {
 		s.hand = v.newer
 	}
@@ -210,31 +232,38 @@ func (s *shard) remove(v *Value) {
 
 // evict moves SIEVE's hand from old to new, past values that were read since it
 // last came by, and removes the first that was not.
-func (s *shard) evict() {
+func (m *memory) evict(s *shard) {
 	v := s.hand
 	if v == nil {
 		v = s.oldest
 	}
-	for v.visited.Load() {
-		v.visited.Store(false)
+	for v.flags.is(flagVisited) {
+		v.flags.clear(flagVisited)
 		if v = v.newer; v == nil {
 			v = s.oldest
 		}
 	}
 	s.hand = v.newer
-	s.remove(v)
-	v.changed.Store(true)
+	m.remove(s, v)
+	v.flags.set(flagChanged)
+}
+
+// forget takes out of a locked shard what it has under a name. That may be two values, of
+// two keys with one hash, one of which is laid out: with one left, this change would be lost.
+func (m *memory) forget(s *shard, n name) {
+	for v := s.table(n.hash).get(n); v != nil; v = s.table(n.hash).get(n) {
+		m.remove(s, v)
+		v.flags.set(flagChanged)
+	}
 }
 
 // drop forgets one key: its value, the flight that may carry an older value (who
 // comes from now on must start another), and tells those who watch it.
 func (m *memory) drop(key string) {
-	s := m.shard(key)
+	n := m.name(key)
+	s := m.shardOf(n.hash)
 	s.mu.Lock()
-	if v := s.items[key]; v != nil {
-		s.remove(v)
-		v.changed.Store(true)
-	}
+	m.forget(s, n)
 	delete(s.flights, key)
 	notify(s.watchers[key])
 	s.mu.Unlock()
@@ -274,18 +303,17 @@ func (st *store) Update(key, cmd string, val rueidis.RedisMessage) int64 {
 		}
 	}
 	if cmd == "GET" || cmd == "HGETALL" {
-		if v := st.mem.newValue(st, key, val, pxat); v != nil {
+		if v := st.mem.kept(st, key, val, pxat); v != nil {
 			st.mem.put(v)
 		}
 	}
 	return max(pxat, 0)
 }
 
-// newValue gives nil for what must not stay in memory: errors, and absent keys
-// that nobody asked to remember.
-func (m *memory) newValue(owner *store, key string, val rueidis.RedisMessage, pxat int64) *Value {
+// kept gives nil for what must not stay in memory: errors, and absent keys that nobody
+// asked to remember.
+func (m *memory) kept(owner *store, key string, val rueidis.RedisMessage, pxat int64) *Value {
 	local := time.Now().Add(maxLocal).UnixMilli()
-	v := &Value{key: key, owner: owner, localUntil: local}
 	if val.IsNil() {
 		s := m.shard(key)
 		s.mu.RLock()
@@ -295,14 +323,18 @@ func (m *memory) newValue(owner *store, key string, val rueidis.RedisMessage, px
 			return nil
 		}
 		if m.cluster {
-			v.localUntil = time.Now().Add(maxLocalAbsentCluster).UnixMilli()
+			local = time.Now().Add(maxLocalAbsentCluster).UnixMilli()
 		}
+		v := newValue(key, "", false)
+		v.owner, v.localUntil = owner, local
 		return v
 	}
-	var err error
-	if v.data, v.exists, err = content(val); err != nil || !v.exists {
+	data, exists, err := content(val)
+	if err != nil || !exists {
 		return nil
 	}
+	v := newValue(key, data, true)
+	v.owner, v.localUntil = owner, local
 	if pxat > 0 {
 		v.expireAt = pxat
 		v.localUntil = min(pxat, local)
@@ -345,10 +377,12 @@ func (m *memory) dropOwned(st *store) {
 	for i := range m.shards {
 		s := &m.shards[i]
 		s.mu.Lock()
-		for _, v := range s.items {
+		for v := s.newest; v != nil; {
+			older := v.older
 			if v.owner == st {
-				s.remove(v)
+				m.remove(s, v)
 			}
+			v = older
 		}
 		clear(s.flights)
 		for _, ws := range s.watchers {

@@ -2,26 +2,25 @@ package redisconn
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
 // fill puts values into memory as the connection does.
-func fill(m *memory, st *store, from, to, size int) {
+func fill(st *store, from, to, size int) {
 	for i := from; i < to; i++ {
-		m.put(&Value{key: fmt.Sprint("k", i), data: strings.Repeat("x", size), exists: true, owner: st, localUntil: 1 << 60})
+		st.keep(fmt.Sprint("k", i), strings.Repeat("x", size))
 	}
 }
 
 func (m *memory) sum() (items int, bytes, costs int64) {
 	for i := range m.shards {
 		s := &m.shards[i]
-		items += len(s.items)
+		items += s.filled()
 		bytes += s.bytes
-		for _, v := range s.items {
-			costs += v.cost
+		for v := s.newest; v != nil; v = v.older {
+			costs += m.cost(v)
 		}
 	}
 	return items, bytes, costs
@@ -30,10 +29,10 @@ func (m *memory) sum() (items int, bytes, costs int64) {
 func TestDecodedFormCountsAgainstTheLimit(t *testing.T) {
 	m := newMemory(1<<20, false)
 	st := &store{mem: m}
-	fill(m, st, 0, 50, 10_000)
+	fill(st, 0, 50, 10_000)
 	before, bytes, _ := m.sum()
 	kept := make([]*Value, 0, 50)
-	for _, v := range m.shards[0].items {
+	for v := m.shards[0].newest; v != nil; v = v.older {
 		kept = append(kept, v)
 	}
 	for range 2 { // a value that is decoded twice is charged once
@@ -63,33 +62,54 @@ func TestDecodedFormCountsAgainstTheLimit(t *testing.T) {
 	}
 }
 
+func TestFlushLeavesNothingBehind(t *testing.T) {
+	m := newMemory(1<<20, false)
+	st := &store{mem: m}
+	fill(st, 0, 10, 100)
+	kept := m.find([]byte("k5"), time.Now())
+	m.flush()
+	if m.find([]byte("k5"), time.Now()) != nil || kept.Unchanged() {
+		t.Error("a value that was flushed is as if it were in memory")
+	}
+	if kept.older != nil || kept.newer != nil {
+		t.Error("who has one value keeps those beside it")
+	}
+	kept.SetDecoded("later", 1000)
+	fill(st, 20, 30, 100)
+	if items, bytes, costs := m.sum(); items != 10 || bytes != costs {
+		t.Errorf("%d items, %d bytes, %d by their own count", items, bytes, costs)
+	}
+}
+
+func TestEndOfAConnectionTakesItsValuesAlone(t *testing.T) {
+	m := newMemory(1<<20, true)
+	ended, other := &store{mem: m}, &store{mem: m}
+	for i := range 30 {
+		fill([]*store{ended, other, other}[i%3], i, i+1, 100)
+	}
+	ended.Close(nil)
+	for i := range 30 {
+		if there := m.find(fmt.Append(nil, "k", i), time.Now()) != nil; there != (i%3 > 0) {
+			t.Errorf("value %d is in memory: %v", i, there)
+		}
+	}
+	if items, bytes, costs := m.sum(); items != 20 || bytes != costs {
+		t.Errorf("%d items, %d bytes, %d by their own count", items, bytes, costs)
+	}
+}
+
 // Reading a value from Redis looks it up once, to decode it once. That is no visit:
 // with it, what a scan leaves behind would look as useful as what is read again.
 func TestScanOfWhatIsReadOnceLeavesTheRest(t *testing.T) {
 	m := newMemory(4<<20, false)
 	st := &store{mem: m}
-	fill(m, st, 0, 100, 10_000)
+	fill(st, 0, 100, 10_000)
 	now := time.Now()
 	for i := 100; i < 20_000; i++ {
-		fill(m, st, i, i+1, 10_000)
+		fill(st, i, i+1, 10_000)
 		m.find([]byte(fmt.Sprint("k", i)), now)
 		if hot := []byte(fmt.Sprint("k", i%100)); m.get(hot, now) == nil {
 			t.Fatalf("%s was evicted by value %d of a scan", hot, i)
 		}
-	}
-}
-
-func TestAllocatedIsWhatTheAllocatorGives(t *testing.T) {
-	m := newMemory(1<<20, false)
-	for n := range 70_000 {
-		if n%97 != 0 && n > 2100 {
-			continue
-		}
-		if want := int64(cap(append([]byte(nil), make([]byte, n)...))); m.allocated(n) != want {
-			t.Fatalf("%d bytes take %d, want %d", n, m.allocated(n), want)
-		}
-	}
-	if !slices.IsSorted(m.classes) {
-		t.Error("size classes are out of order")
 	}
 }

@@ -102,7 +102,7 @@ func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode
 			return nil, unavailable(err)
 		}
 		if n == 0 {
-			return &Value{key: key}, nil
+			return newValue(key, "", false), nil
 		}
 	}
 	cmd := client.B().Get().Key(key).Cache()
@@ -117,13 +117,12 @@ func (c *Conn) read(ctx context.Context, client rueidis.Client, key string, mode
 	if v := c.mem.find([]byte(key), time.Now()); v != nil {
 		return v, nil
 	}
-	v := &Value{key: key}
-	if err == nil {
-		v.data, v.exists, err = content(msg)
-		v.expireAt = max(msg.CachePXAT(), 0)
-	} else {
-		err = nil
+	if err != nil {
+		return newValue(key, "", false), nil
 	}
+	data, exists, err := content(msg)
+	v := newValue(key, data, exists)
+	v.expireAt = max(msg.CachePXAT(), 0)
 	return v, unavailable(err)
 }
 
@@ -134,15 +133,16 @@ func (c *Conn) readUntracked(ctx context.Context, client rueidis.Client, key str
 		cmd = client.B().Hgetall().Key(key).Build()
 	}
 	out := client.DoMulti(ctx, cmd, client.B().Pttl().Key(key).Build())
-	v := &Value{key: key}
 	msg, err := out[0].ToMessage()
 	if rueidis.IsRedisNil(err) {
-		return v, nil
+		return newValue(key, "", false), nil
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if v.data, v.exists, err = content(msg); err != nil || !v.exists {
+	data, exists, err := content(msg)
+	v := newValue(key, data, exists)
+	if err != nil || !exists {
 		return v, unavailable(err)
 	}
 	if pttl, err := out[1].AsInt64(); err == nil && pttl >= 0 {
@@ -156,8 +156,17 @@ func (c *Conn) readUntracked(ctx context.Context, client rueidis.Client, key str
 func content(msg rueidis.RedisMessage) (data string, exists bool, err error) {
 	if !msg.IsMap() && !msg.IsArray() {
 		data, err = msg.ToString()
-		return data, err == nil, err
+		exists = err == nil
+	} else {
+		data, exists, err = fieldsOf(msg)
 	}
+	if len(data) > maxData {
+		return "", false, fmt.Errorf("%w: a value of %d bytes", ErrUnavailable, len(data))
+	}
+	return data, exists, err
+}
+
+func fieldsOf(msg rueidis.RedisMessage) (data string, exists bool, err error) {
 	fields, err := msg.AsStrMap()
 	var out []byte
 	for name, value := range fields {
@@ -170,10 +179,11 @@ func content(msg rueidis.RedisMessage) (data string, exists bool, err error) {
 // not say what changes: for stored responses and purge marks, never for sessions, which
 // are read with ProbeFirst.
 func (c *Conn) keepUntracked(v *Value, mode Mode) {
-	if !v.exists && mode != RememberAbsent {
+	if !v.Exists() && mode != RememberAbsent {
 		return
 	}
-	kept := &Value{key: v.key, data: v.data, exists: v.exists, expireAt: v.expireAt, owner: &c.mem.untracked}
+	kept := newValue(v.frontText(), v.backText(), v.Exists())
+	kept.owner, kept.expireAt = &c.mem.untracked, v.expireAt
 	kept.localUntil = time.Now().Add(c.cfg.MaxStaleness).UnixMilli()
 	if v.expireAt > 0 {
 		kept.localUntil = min(kept.localUntil, v.expireAt)

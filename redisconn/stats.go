@@ -28,7 +28,7 @@ func (c *Conn) Stats() Stats {
 	for i := range c.mem.shards {
 		sh := &c.mem.shards[i]
 		sh.mu.RLock()
-		s.Items += len(sh.items)
+		s.Items += sh.filled()
 		s.Bytes += sh.bytes
 		sh.mu.RUnlock()
 	}

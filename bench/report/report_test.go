@@ -30,6 +30,8 @@ func measured() *result.Set {
 	add("queue-drain", "pillion", "throughput", "tasks/s", 50000)
 	add("queue-drain", "asynq", "throughput", "tasks/s", 10000)
 	add("idle", "pillion", "resident memory", "MiB", 30)
+	add("memory", "pillion", "memory beyond the object's own bytes", "bytes/object", 250)
+	add("memory", "pillion", "memory beyond the body", "bytes/object", 450)
 	return s
 }
 
@@ -41,6 +43,7 @@ func TestVerdicts(t *testing.T) {
 		"PASS   CPU for a public hit of 1 KiB: 0.50 x, wanted <= 0.75 x nginx",
 		"PASS   p99 of hits at 70% of the throughput: 0.50 x, wanted <= 1 x nginx",
 		"SHORT  resident memory when idle, MiB: 30.0, wanted <= 25",
+		"PASS   memory for a stored answer of 1 KiB, beyond its own bytes, bytes: 250, wanted <= 300",
 		"PASS   throughput of a queue: 5.00 x, wanted >= 5 x asynq",
 	}
 	if got := strings.TrimSpace(b.String()); got != strings.Join(want, "\n") {

@@ -40,7 +40,7 @@ func targets() []target {
 		{what: "finding a rule among 1,000, against 10", scenario: "rule-match", metric: "1,000 rules against 10", bound: 1.1},
 		{what: "finding a rule among 1,000, ns", scenario: "rule-match", metric: "match of 1,000 rules", bound: 250},
 		{what: "resident memory when idle, MiB", scenario: "idle", metric: "resident memory", bound: 25},
-		{what: "memory for a stored answer of 1 KiB, beyond its body, bytes", scenario: "memory", metric: "memory beyond the body", bound: 300},
+		{what: "memory for a stored answer of 1 KiB, beyond its own bytes, bytes", scenario: "memory", metric: "memory beyond the object's own bytes", bound: 300},
 		{what: "first answer after the start, ms", scenario: "idle", metric: "first answer", bound: 50},
 		{what: "size of the program, MB", scenario: "idle", metric: "binary", bound: 25},
 		{what: "size of the container image, MB", scenario: "idle", metric: "image", bound: 25},

@@ -4,74 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/pillion-proxy/pillion/bench/proc"
 )
 
 func join(a, b error) error { return errors.Join(a, b) }
-
-// memory fills the cache and looks at what the server's processes, and its files in
-// memory, have grown by.
-func memory(ctx context.Context, b *Bench, s Scenario, srv server) (m measured, err error) {
-	st, err := b.stage(ctx, s, srv)
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = join(err, st.stop()) }()
-	// A few requests first: what any work needs is not what objects need.
-	few := s
-	few.keys = 64
-	p := few.plan(b)
-	p.Warm, p.For = 0, b.For
-	if _, err := st.drive(ctx, p); err != nil {
-		return m, err
-	}
-	before, err := st.held(ctx)
-	if err != nil {
-		return m, err
-	}
-	p = s.plan(b)
-	p.Warm, p.For = 0, time.Millisecond
-	u, err := st.drive(ctx, p)
-	if err != nil {
-		return m, err
-	}
-	after, err := st.held(ctx)
-	m.foreign = u.foreign
-	m.add("memory beyond the body", "bytes/object", float64(after-before)/float64(s.keys-few.keys)-float64(s.size))
-	return m, err
-}
-
-// held is the memory of the server's processes and of its files.
-func (st *stage) held(ctx context.Context) (int64, error) {
-	if err := wait(ctx, settle); err != nil {
-		return 0, err
-	}
-	return proc.Memory(st.server.PID(), "Pss") + blocks(filepath.Join(st.dir, "cache")), nil
-}
-
-// blocks is the size of a folder's files in whole blocks, which is what they take.
-func blocks(dir string) (sum int64) {
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // it is gone, or there is no such folder
-		}
-		if info, err := d.Info(); err == nil {
-			if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-				sum += sys.Blocks * 512
-			}
-		}
-		return nil
-	})
-	return sum
-}
 
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

@@ -3,7 +3,9 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -110,6 +112,48 @@ func TestBlocks(t *testing.T) {
 	}
 	if n := blocks(filepath.Join(dir, "absent")); n != 0 {
 		t.Errorf("%d bytes of nothing", n)
+	}
+}
+
+// TestOwnBytes takes an application whose answers' fields are known.
+func TestOwnBytes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := 200
+	app := &fasthttp.Server{NoDefaultServerHeader: true, NoDefaultDate: true, Handler: func(ctx *fasthttp.RequestCtx) {
+		ctx.SetStatusCode(status)
+		ctx.Response.Header.SetContentType("text/x")
+		ctx.Response.Header.Set("X-A", "b")
+	}}
+	served := make(chan error, 1)
+	go func() { served <- app.Serve(l) }()
+	defer func() {
+		if err := errors.Join(app.Shutdown(), <-served); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := Scenario{kind: origin.Public, size: 100, keys: 11}
+	fields := len("Content-Type: text/x\r\nContent-Length: 0\r\nX-A: b\r\n")
+	paths := len("bench.test/obj/100/9") + len("bench.test/obj/100/10")
+	own, err := s.own(l.Addr().String(), 9)
+	if want := 100 + float64(fields) + float64(paths)/2; err != nil || own != want {
+		t.Fatalf("%v bytes, %v; want %v", own, err, want)
+	}
+	var m measured
+	if err := m.perObject(l.Addr().String(), s, 9, 2*500); err != nil {
+		t.Fatal(err)
+	}
+	if beyond := m.get("memory beyond the object's own bytes"); beyond != 500-own {
+		t.Errorf("%v bytes beyond its own", beyond)
+	}
+	if beyond := m.get("memory beyond the body"); beyond != 400 {
+		t.Errorf("%v bytes beyond its body", beyond)
+	}
+	status = 404
+	if _, err := s.own(l.Addr().String(), 9); err == nil {
+		t.Error("an answer that is not stored has bytes of its own")
 	}
 }
 
