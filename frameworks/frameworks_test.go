@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/internal/programtest"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
@@ -127,7 +128,7 @@ func pythonWith(modules string) string {
 // run starts an application, and ends it with the test.
 func run(t *testing.T, f framework, redis string) (url string) {
 	t.Helper()
-	addr := programtest.FreeAddr(t)
+	addr := apptest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	cmd, missing := f.command(port, redis)
 	if missing != "" {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/internal/programtest"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
@@ -115,7 +116,7 @@ func nodeEnv() []string {
 
 // startApp runs an application until the test ends.
 func startApp(t *testing.T, interpreter, script string) (url string) {
-	addr := programtest.FreeAddr(t)
+	addr := apptest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(interpreter, filepath.Join("testdata", script), port)
 	cmd.Env = nodeEnv()

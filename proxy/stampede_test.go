@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/proxy"
 )
 
@@ -162,7 +162,7 @@ func TestNobodyWaitsLongerThanTheTimeout(t *testing.T) {
 			r := newRig(t, []proxy.Rule{rule("hot", "/hot", ttl(time.Hour))}, func(w http.ResponseWriter, q *http.Request) { f.app(slow)(w, q) }, 0)
 			r.up.Timeouts.ResponseHeader, r.fillTimeout = timeout, timeout
 			if f.app == nil {
-				r.up.URL = "http://" + refused(t)
+				r.up.URL = "http://" + apptest.FreeAddr(t)
 			}
 			r.addPod()
 			r.addPod()
@@ -181,15 +181,6 @@ func TestNobodyWaitsLongerThanTheTimeout(t *testing.T) {
 			t.Logf("longest wait %s, timeout %s, %d calls of the application", longest.Round(time.Millisecond), timeout, r.calls.Load())
 		})
 	}
-}
-
-// refused gives an address that nothing listens at.
-func refused(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, ln.Close())
-	return ln.Addr().String()
 }
 
 // With stale_while_revalidate nobody waits at all, whatever the application does, and

@@ -22,6 +22,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
 
@@ -62,15 +63,6 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// freeAddr gives an address that was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -103,7 +95,7 @@ func writeConfig(t *testing.T, text string) string {
 // startProcess runs `pillion run` and waits until it is ready.
 func startProcess(t *testing.T, config, redisURL, upstream string, env ...string) *process {
 	t.Helper()
-	p := &process{t: t, addr: freeAddr(t), admin: freeAddr(t), log: new(lockedBuffer), exited: make(chan error, 1)}
+	p := &process{t: t, addr: apptest.FreeAddr(t), admin: apptest.FreeAddr(t), log: new(lockedBuffer), exited: make(chan error, 1)}
 	p.cmd = exec.Command(os.Args[0], "run", "--config", config)
 	p.cmd.Env = append([]string{
 		"TEST_AS_PILLION=1", "PATH=" + os.Getenv("PATH"),
@@ -131,10 +123,10 @@ func startProcess(t *testing.T, config, redisURL, upstream string, env ...string
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 15s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		time.Sleep(2 * time.Millisecond) // polling with a bound
 	}

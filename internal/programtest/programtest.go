@@ -5,7 +5,6 @@ package programtest
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pillion-proxy/pillion/internal/apptest"
 )
 
 const (
@@ -82,7 +83,7 @@ func Start(tb testing.TB, binary string, o Options) *Process {
 	if err := os.WriteFile(config, []byte(o.Config), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	p := &Process{tb: tb, Addr: FreeAddr(tb), Admin: FreeAddr(tb), log: new(log), exited: make(chan struct{})}
+	p := &Process{tb: tb, Addr: apptest.FreeAddr(tb), Admin: apptest.FreeAddr(tb), log: new(log), exited: make(chan struct{})}
 	p.cmd = exec.Command(binary, "run", "--config", config)
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "PILLION_LISTEN=" + p.Addr, "PILLION_ADMIN_LISTEN=" + p.Admin,
@@ -184,17 +185,6 @@ func (p *Process) Descriptors() int {
 		p.tb.Fatal(err)
 	}
 	return len(entries)
-}
-
-// FreeAddr gives a loopback address that was free a moment ago.
-func FreeAddr(tb testing.TB) string {
-	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // Eventually asks until the answer is yes; the test fails when it is not within the
