@@ -46,6 +46,7 @@ func TestPeers(t *testing.T) {
 			app := start(t)
 			p := programtest.Start(t, binary, programtest.Options{
 				Config: config, Redis: "redis://" + redistest.Start(t).Addr, Upstream: app,
+				Env: []string{"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s"},
 			})
 			pr := &pair{app: app, proxy: p.URL(), python: pythonWith("websockets")}
 			for _, peer := range []struct {

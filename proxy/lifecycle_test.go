@@ -115,7 +115,7 @@ func TestLifecycleField(t *testing.T) {
 
 func waitDown(t *testing.T, p *pod) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); p.conn.Up(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); p.conn.Up(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("Redis still counts as up")
 		}

@@ -20,7 +20,7 @@ func dialPod(t testing.TB, p *pod) net.Conn {
 	c, err := net.Dial("tcp", p.addr)
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	return c
 }
 

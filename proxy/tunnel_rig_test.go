@@ -68,7 +68,7 @@ func takeOver(t testing.TB, w http.ResponseWriter, head string) side {
 		t.Error(err)
 		panic(http.ErrAbortHandler)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(c, head)
 	return side{c, rw.Reader}
 }
@@ -93,7 +93,7 @@ func (p *pod) dial(t testing.TB, send string) side {
 	c, err := net.Dial("tcp", p.addr)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	s := side{c, bufio.NewReader(c)}
 	s.say(t, send)
 	return s

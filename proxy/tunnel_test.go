@@ -105,7 +105,7 @@ func TestTunnelEarlyBytes(t *testing.T) {
 	if n, err := app.br.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("%d bytes reached the application before its 101: %v", n, err)
 	}
-	_ = app.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = app.SetReadDeadline(time.Now().Add(time.Minute))
 	go101 <- switching[len(switching)-1:] + "with the 101\n"
 	close(go101)
 	if got := client.answer(t); got.status != 101 || got.header.Get("Connection") != "Upgrade" || got.header.Get("Upgrade") != "echo" {

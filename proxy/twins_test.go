@@ -234,7 +234,7 @@ func observe(t *testing.T, p *pod, request string, n int) (out []observed) {
 	c, err := net.Dial("tcp", p.addr)
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, request)
 	must(t, err)
 	method, _, _ := strings.Cut(request, " ")

@@ -129,7 +129,7 @@ func testConfig(name string, kind tasks.Kind, source, url string) Config {
 	case tasks.Stream:
 		cfg.Stream = source
 	}
-	cfg.Webhook.Timeout = 5 * time.Second
+	cfg.Webhook.Timeout = 20 * time.Second
 	cfg.Retry.Min, cfg.Retry.Max = 10*time.Millisecond, 50*time.Millisecond
 	return cfg
 }

@@ -36,6 +36,7 @@ func start(t *testing.T, config string, app http.Handler) (p *programtest.Proces
 	t.Cleanup(srv.Close)
 	p = programtest.Start(t, programtest.Build(t), programtest.Options{
 		Config: config, Redis: "redis://" + redistest.Start(t).Addr, Upstream: srv.URL,
+		Env: []string{"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s"},
 	})
 	return p, srv.URL
 }

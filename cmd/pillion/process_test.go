@@ -92,7 +92,8 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// startProcess runs `pillion run` and waits until it is ready.
+// startProcess runs `pillion run` and waits until it is ready. Unless env says otherwise, a
+// busy machine is not taken for a Redis that is down.
 func startProcess(t *testing.T, config, redisURL, upstream string, env ...string) *process {
 	t.Helper()
 	p := &process{t: t, addr: apptest.FreeAddr(t), admin: apptest.FreeAddr(t), log: new(lockedBuffer), exited: make(chan error, 1)}
@@ -100,6 +101,7 @@ func startProcess(t *testing.T, config, redisURL, upstream string, env ...string
 	p.cmd.Env = append([]string{
 		"TEST_AS_PILLION=1", "PATH=" + os.Getenv("PATH"),
 		"PILLION_LISTEN=" + p.addr, "PILLION_ADMIN_LISTEN=" + p.admin, "PILLION_UPSTREAM_URL=" + upstream, "REDIS_URL=" + redisURL,
+		"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s",
 	}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	must(t, p.cmd.Start())
@@ -281,21 +283,24 @@ func TestRedisIsDownAtStart(t *testing.T) {
 	redis := redistest.Start(t)
 	redis.Kill()
 	upstream, _ := application(t)
-	p := startProcess(t, writeConfig(t, testConfig), "redis://"+redis.Addr, upstream)
+	p := startProcess(t, writeConfig(t, testConfig), "redis://"+redis.Addr, upstream, "PILLION_REDIS_TIMEOUT=100ms", "PILLION_REDIS_MAX_STALENESS=1s")
 	down := func(when string) {
 		t.Helper()
 		if status, _, body := p.get("/products/1"); status != 200 || body != "/products/1 for " {
 			t.Errorf("%s, a public route: %d %s", when, status, body)
 		}
-		for range 20 {
+		took := make([]time.Duration, 20)
+		for i := range took {
 			began := time.Now()
 			status, h, body := p.get("/profile", "X-Session-ID", "s")
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("%s, a protected route took %s", when, took)
-			}
+			took[i] = time.Since(began)
 			if status != 503 || h.Get("Retry-After") == "" || h.Get("Content-Type") != "application/problem+json" || h.Get("Set-Cookie") != "" {
 				t.Errorf("%s, a protected route: %d %v %s", when, status, h, body)
 			}
+		}
+		// Ten times the timeout: one that waits does so each time, a busy machine does not.
+		if slices.Sort(took); took[len(took)/2] > time.Second {
+			t.Errorf("%s, a protected route took %s", when, took[len(took)/2])
 		}
 		if status, _, _ := p.get("/profile"); status != 401 {
 			t.Errorf("%s, without a session id: %d, want 401: that needs no Redis", when, status)

@@ -48,7 +48,7 @@ func start(t *testing.T) *site {
 	for range 2 {
 		s.pods = append(s.pods, programtest.Start(t, s.binary, programtest.Options{
 			Config: string(config), Redis: "redis://" + redis.Addr, Upstream: "http://" + app,
-			Env: []string{"PILLION_UPSTREAM_WAIT=20s"},
+			Env: []string{"PILLION_UPSTREAM_WAIT=1m", "PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s"},
 		}))
 	}
 	return s

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	readyWithin = 30 * time.Second
-	stopWithin  = 30 * time.Second
+	readyWithin = time.Minute
+	stopWithin  = 60 * time.Second
 	askEvery    = 5 * time.Millisecond
 )
 
