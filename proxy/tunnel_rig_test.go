@@ -99,6 +99,19 @@ func (p *pod) dial(t testing.TB, send string) side {
 	return s
 }
 
+// passes sends a text through a tunnel.
+func (s side) passes(text string, to side) error {
+	if _, err := io.WriteString(s, text); err != nil {
+		return err
+	}
+	got := make([]byte, len(text))
+	_, err := io.ReadFull(to.br, got)
+	if err == nil && string(got) != text {
+		err = fmt.Errorf("heard %q: want %q", got, text)
+	}
+	return err
+}
+
 // answer reads the head of a response, and its body unless it is a 101.
 func (s side) answer(t testing.TB) reply {
 	t.Helper()
