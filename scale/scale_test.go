@@ -27,7 +27,7 @@ var (
 )
 
 // patience bounds every wait for what should come at once.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // start runs the program between a Redis of its own and the handler.
 func start(t *testing.T, config string, app http.Handler) (p *programtest.Process, direct string) {
