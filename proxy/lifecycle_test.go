@@ -102,6 +102,8 @@ func TestLifecycleField(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d", path, resp.StatusCode, body, want)
 		}
 	}
+	r.hasty()
+	r.pods = []*pod{r.addPod()} // of which get asks
 	r.redis.Kill()
 	waitDown(t, r.pods[0])
 	if resp, body := get(`/open/w?do=create;user="42"`, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" ||
