@@ -248,9 +248,11 @@ func steadyState(t *testing.T, other rueidis.Client, pods ...*process) {
 	}
 }
 
+// setSession makes a session that lives for longer than session.ttl, so that pillion never
+// renews it, however long a test takes.
 func setSession(t *testing.T, c rueidis.Client, id string, user int) {
 	t.Helper()
-	must(t, c.Do(context.Background(), c.B().Set().Key("session:"+id).Value(fmt.Sprintf(`{"user_id":%d}`, user)).ExSeconds(604800).Build()).Error())
+	must(t, c.Do(context.Background(), c.B().Set().Key("session:"+id).Value(fmt.Sprintf(`{"user_id":%d}`, user)).ExSeconds(2*604800).Build()).Error())
 }
 
 // revocations deletes sessions with another client and measures how long each pod
