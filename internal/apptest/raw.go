@@ -211,7 +211,7 @@ func (r *Raw) Await(tb testing.TB, n int) {
 			return
 		}
 	}
-	tb.Fatalf("connection %d of %d did not end within 10s", n, r.Conns())
+	tb.Fatalf("connection %d of %d did not end within a minute", n, r.Conns())
 }
 
 // Expect reads one complete request, whatever its framing.
