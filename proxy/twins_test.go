@@ -267,7 +267,7 @@ func settled(resp *http.Response) http.Header {
 	}
 	status := strings.Join(h.Values("Cache-Status"), ", ")
 	h.Set("Cache-Status", regexp.MustCompile(`ttl=\d+`).ReplaceAllString(status, "ttl=N"))
-	if strings.Contains(status, "hit") && !strings.HasPrefix(status, "front") && h.Get("Age") != "" {
+	if strings.Contains(status, "pillion; hit") && h.Get("Age") != "" { // a second may pass between two answers
 		h.Set("Age", "N")
 	}
 	if resp.Close {
