@@ -36,7 +36,7 @@ test: test-deps lint ## Install what the tests need, and run them all with the r
 	$(GO) test ./scale
 	@# What a request costs, in counts that the race detector would change.
 	$(GO) test ./hotpath
-	$(GO) test -race -timeout 9m $(PKGS)
+	$(GO) test -race -timeout 15m $(PKGS)
 
 test-deps: ## Install redis-server, the FastAPI example's packages, the clients of `make peers`, the frameworks of `make frameworks`, the clients of `make producers` and valgrind where they are absent.
 	./.ci/install-deps

@@ -54,7 +54,7 @@ func TestTunnelsDrainBesideRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: h\r\n"+fields+"\r\n")
 		return bufio.NewReader(c)
 	}
@@ -66,7 +66,7 @@ func TestTunnelsDrainBesideRequests(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		done <- p.Shutdown(ctx)
 	}()

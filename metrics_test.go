@@ -66,7 +66,7 @@ func TestQueueMetrics(t *testing.T) {
 		return out
 	}
 	var got map[string]float64
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && got["pillion_queue_delivered_total"] != 2; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end) && got["pillion_queue_delivered_total"] != 2; time.Sleep(5 * time.Millisecond) {
 		got = values()
 	}
 	for name, want := range map[string]float64{

@@ -79,7 +79,7 @@ func TestSeveralUpstreams(t *testing.T) {
 		"pillion_upstream_dials_total default": 1, "pillion_upstream_dial_errors_total reports": 0,
 	})
 	transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := p.Shutdown(ctx); err != nil {
 		t.Error(err)

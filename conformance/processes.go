@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pillion-proxy/pillion/internal/reserve"
 )
 
 // process is a child of ours, with the last of what it wrote.
@@ -147,26 +148,28 @@ func (r *runner) startPillion(ctx context.Context, socket, upstream string) (*pr
 	if err != nil {
 		return nil, err
 	}
-	listen, err := freeAddr()
+	listen, err := reserve.Any()
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freeAddr()
+	defer listen.Release() // pillion listens by then
+	admin, err := reserve.Any()
 	if err != nil {
 		return nil, err
 	}
+	defer admin.Release()
 	cmd := exec.Command(r.pillion, "run", "--config", config)
 	cmd.Dir = r.work
 	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "PILLION_LISTEN=" + listen, "PILLION_ADMIN_LISTEN=" + admin,
+		"PATH=" + os.Getenv("PATH"), "PILLION_LISTEN=" + listen.Addr(), "PILLION_ADMIN_LISTEN=" + admin.Addr(),
 		"PILLION_UPSTREAM_URL=" + upstream, "REDIS_URL=unix://" + socket,
 	}
 	p, err := begin("pillion", cmd)
 	if err != nil {
 		return nil, err
 	}
-	p.url = "http://" + listen
-	if err := p.waitReady(ctx, "http://"+admin+"/readyz"); err != nil {
+	p.url = "http://" + listen.Addr()
+	if err := p.waitReady(ctx, "http://"+admin.Addr()+"/readyz"); err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
 	return p, nil
@@ -202,13 +205,4 @@ func ready(ctx context.Context, url string) bool {
 	}
 	defer res.Body.Close()
 	return res.StatusCode == http.StatusOK
-}
-
-// freeAddr gives an address of loopback that was free a moment ago.
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
 }

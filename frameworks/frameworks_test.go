@@ -17,11 +17,12 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/internal/programtest"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // framework is one application and the settings that it needs.
 type framework struct {
@@ -127,7 +128,7 @@ func pythonWith(modules string) string {
 // run starts an application, and ends it with the test.
 func run(t *testing.T, f framework, redis string) (url string) {
 	t.Helper()
-	addr := programtest.FreeAddr(t)
+	addr := apptest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	cmd, missing := f.command(port, redis)
 	if missing != "" {
@@ -176,7 +177,7 @@ func TestFrameworks(t *testing.T) {
 				Redis: "redis://" + srv.Addr, Upstream: upstream,
 				Config: fmt.Sprintf("session: %s\nrules:\n"+
 					"  - {match: {path: /login}, session: none}\n  - {match: {path: /visit}, session: none}\n  - {match: {path: /**}, session: required}\n", f.settings),
-				Env: []string{"PILLION_REDIS_TIMEOUT=2s", "PILLION_REDIS_MAX_STALENESS=5s"},
+				Env: []string{"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s"},
 			})
 			r := &rig{T: t, redis: redistest.Client(t, srv), proxy: side.URL(), admin: "http://" + side.Admin}
 			r.journey(f)

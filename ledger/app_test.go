@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/pillion-proxy/pillion/internal/apptest"
 )
 
 // webhookTimeout is the queues' webhook.timeout.
@@ -95,7 +97,7 @@ func (noLog) Printf(string, ...any) {}
 
 func startApp(tb testing.TB, b *book, poison func(a *app, n int) bool) *app {
 	tb.Helper()
-	a := &app{tb: tb, book: b, poison: poison, addr: "127.0.0.1:0", conns: make(map[*appConn]struct{})}
+	a := &app{tb: tb, book: b, poison: poison, addr: apptest.FreeAddr(tb), conns: make(map[*appConn]struct{})}
 	a.server = &fasthttp.Server{Handler: a.handle, Logger: noLog{}, NoDefaultServerHeader: true, NoDefaultDate: true}
 	a.state.Store(&state{mode: fine, ended: make(chan struct{})})
 	if err := a.open(); err != nil {

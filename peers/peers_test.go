@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/internal/programtest"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
@@ -45,6 +46,7 @@ func TestPeers(t *testing.T) {
 			app := start(t)
 			p := programtest.Start(t, binary, programtest.Options{
 				Config: config, Redis: "redis://" + redistest.Start(t).Addr, Upstream: app,
+				Env: []string{"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s"},
 			})
 			pr := &pair{app: app, proxy: p.URL(), python: pythonWith("websockets")}
 			for _, peer := range []struct {
@@ -115,7 +117,7 @@ func nodeEnv() []string {
 
 // startApp runs an application until the test ends.
 func startApp(t *testing.T, interpreter, script string) (url string) {
-	addr := programtest.FreeAddr(t)
+	addr := apptest.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(interpreter, filepath.Join("testdata", script), port)
 	cmd.Env = nodeEnv()

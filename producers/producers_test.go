@@ -21,7 +21,7 @@ import (
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // delivery is one webhook call.
 type delivery struct {
@@ -64,7 +64,7 @@ func newRig(t *testing.T, queues string) *rig {
 	app := httptest.NewServer(&r.sink)
 	t.Cleanup(app.Close)
 	programtest.Start(t, programtest.Build(t), programtest.Options{
-		Redis: r.url, Upstream: app.URL, Config: strings.ReplaceAll(queues, "APP", app.URL), Env: []string{"PILLION_REDIS_TIMEOUT=2s"},
+		Redis: r.url, Upstream: app.URL, Config: strings.ReplaceAll(queues, "APP", app.URL), Env: []string{"PILLION_REDIS_TIMEOUT=5s"},
 	})
 	return r
 }

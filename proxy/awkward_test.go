@@ -94,7 +94,7 @@ func (g *awkwardRig) dial(t *testing.T) *clientConn {
 	t.Helper()
 	nc, err := net.Dial("tcp", g.pod.addr)
 	must(t, err)
-	must(t, nc.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, nc.SetDeadline(time.Now().Add(time.Minute)))
 	return &clientConn{Conn: nc}
 }
 

@@ -241,7 +241,7 @@ func foreignPurge(r *rig, tag string) error {
 // poll asks without a pause until the new version comes. It gives the time from the
 // purge's answer until then, and until the last request that still got the old one.
 func (c *coherence) poll(p *pod, path string, v1 int64, answered time.Time) (lag [2]time.Duration) {
-	for end := answered.Add(10 * time.Second); ; {
+	for end := answered.Add(time.Minute); ; {
 		began := time.Since(answered)
 		got, err := p.ask(c.tr, "GET", path)
 		v, verr := versionOf(got.body)
@@ -253,7 +253,7 @@ func (c *coherence) poll(p *pod, path string, v1 int64, answered time.Time) (lag
 			lag[0] = time.Since(answered)
 			return lag
 		case time.Now().After(end):
-			c.t.Errorf("%s: still version %d after 10s", path, v)
+			c.t.Errorf("%s: still version %d after a minute", path, v)
 			return lag
 		}
 		lag[1] = began

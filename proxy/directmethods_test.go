@@ -95,7 +95,7 @@ func TestDirectLeavesTheSessionToHandle(t *testing.T) {
 
 // Without Redis the answer says so, and goes on.
 func TestDirectInvalidatesNothingWithoutRedis(t *testing.T) {
-	w := newTwins(t, methodRules(), oddResponses(), nil)
+	w := newTwins(t, methodRules(), oddResponses(), (*rig).hasty)
 	for _, side := range []*twin{w.direct, w.handle} {
 		side.rig.redis.Kill()
 		waitDown(t, side.pod)

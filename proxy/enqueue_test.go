@@ -261,7 +261,7 @@ func TestTasksElsewhere(t *testing.T) {
 		conn, err := net.Dial("tcp", r.pods[0].addr)
 		must(t, err)
 		defer conn.Close()
-		must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 		_, err = io.WriteString(conn, request)
 		must(t, err)
 		raw, err := io.ReadAll(bufio.NewReader(conn))

@@ -203,7 +203,7 @@ func TestUpgrade(t *testing.T) {
 	c, err := net.Dial("tcp", p.addr)
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	io.WriteString(c, "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: echo\r\n\r\n")
 	br := bufio.NewReader(c)
 	resp, err := http.ReadResponse(br, nil)
@@ -351,8 +351,9 @@ func TestConditionalRequests(t *testing.T) {
 
 // Redis gone: public routes go on, coalesced as before; nothing is stored.
 func TestWithoutRedis(t *testing.T) {
-	r := newRig(t, []proxy.Rule{rule("all", "/**", ttl(time.Minute))}, echo, 1)
-	p := r.pods[0]
+	r := newRig(t, []proxy.Rule{rule("all", "/**", ttl(time.Minute))}, echo, 0)
+	r.hasty()
+	p := r.addPod()
 	p.do(t, "GET", "/x")
 	r.redis.Kill()
 	eventually(t, "down", func() bool { return !p.conn.Up() })

@@ -332,12 +332,12 @@ func (x *interleaving) follow(floor int64, times int, header []string) {
 // settle waits until both pods have the new version, and sees that it stays.
 func (x *interleaving) settle(floor int64) {
 	for _, p := range []*pod{x.f.b, x.f.a} {
-		for end := time.Now().Add(10 * time.Second); ; {
+		for end := time.Now().Add(time.Minute); ; {
 			if v := x.request(p, "GET", nil); v >= floor {
 				break
 			}
 			if time.Now().After(end) {
-				x.fail("still an old version after 10s")
+				x.fail("still an old version after a minute")
 				return
 			}
 			pause(500)

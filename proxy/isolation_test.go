@@ -45,6 +45,7 @@ func TestNoUserSeesAnothersResponse(t *testing.T) {
 		rule("post", "/post", required, func(r *proxy.Rule) { r.Match.Methods = []string{"POST"} }),
 	}, nil, 0)
 	r.up.URL = "http://" + app
+	r.hasty()
 	r.redisTimeout = 100 * time.Millisecond // some of the pauses are longer
 	pods := []*pod{r.addPod(), r.addPod()}
 	for u := range isolationUsers {

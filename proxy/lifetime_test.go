@@ -63,7 +63,7 @@ func streams(t testing.TB, sides chan<- side, sources chan<- *source) http.Handl
 
 func (p *pod) stream(t testing.TB, path, session string, sources <-chan *source) stream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+p.addr+path, nil)
 	must(t, err)
@@ -93,7 +93,7 @@ func (s stream) cut(t testing.TB) {
 	}
 	select {
 	case <-s.app.gone:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the application goes on")
 	}
 }
@@ -126,7 +126,6 @@ func lastingRig(t testing.TB, pods int) (*rig, func(p *pod, session string) last
 		rule("public", "/*/public"), rule("optional", "/*/optional", optional), rule("stored", "/*/stored", required, ttl(time.Minute)),
 		rule("mine", "/**", required, func(r *proxy.Rule) { r.Session.Require = map[string][]string{"role": {"admin"}} }),
 	}, streams(t, sides, sources), 0)
-	r.redisTimeout = 3 * time.Second
 	for range pods {
 		r.addPod()
 	}
@@ -250,7 +249,9 @@ func TestLastingRoutes(t *testing.T) {
 // gone are found gone.
 func TestLastingInAnOutage(t *testing.T) {
 	noLeak(t)
-	r, open, _ := lastingRig(t, 1)
+	r, open, _ := lastingRig(t, 0)
+	r.hasty()
+	r.addPod()
 	r.setSession("s1", admin)
 	l := open(r.pods[0], "s1")
 	r.redis.Kill()

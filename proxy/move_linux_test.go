@@ -380,12 +380,14 @@ func TestBodiesWithoutPipe(t *testing.T) {
 	_ = holder.head(t)
 	eventually(t, "the pipe is taken", func() bool { return p.handler.PipesLeft() == 0 })
 	// Its sockets are full once nothing moves any more.
-	last := int64(-1)
+	last, still := int64(-1), 0
 	eventually(t, "the holder is stuck", func() bool {
-		time.Sleep(20 * time.Millisecond) // long enough for a call that can still be made
-		was := last
-		last = m.calls.Load()
-		return was == last
+		time.Sleep(20 * time.Millisecond) // all these looks are long enough for a call that can still be made
+		if n := m.calls.Load(); n != last {
+			last, still = n, 0
+		}
+		still++
+		return still > 25
 	})
 	c := dialClient(t, p)
 	c.ask(t, fmt.Sprintf("/2/%d", 4<<20))

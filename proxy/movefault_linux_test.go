@@ -79,8 +79,8 @@ func TestMovedBodyEndsWithEitherSide(t *testing.T) {
 	}{
 		"the client resets": {act: func(t *testing.T, c *client, _ io.Reader) { must(t, c.Conn.(*net.TCPConn).SetLinger(0)); c.Close() }},
 		"the client closes": {act: func(t *testing.T, c *client, _ io.Reader) { c.Close() }},
-		"the client stalls": {write: 100 * time.Millisecond, act: func(*testing.T, *client, io.Reader) {}},
-		"the application stalls": {idle: 100 * time.Millisecond, stalls: true, act: func(t *testing.T, _ *client, body io.Reader) {
+		"the client stalls": {write: 500 * time.Millisecond, act: func(*testing.T, *client, io.Reader) {}},
+		"the application stalls": {idle: 500 * time.Millisecond, stalls: true, act: func(t *testing.T, _ *client, body io.Reader) {
 			if _, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the client sees %v", err)
 			}
@@ -121,7 +121,7 @@ func TestMovedBodyEndsWithEitherSide(t *testing.T) {
 				tt.act(t, c, body)
 				select {
 				case <-ended:
-				case <-time.After(10 * time.Second):
+				case <-time.After(time.Minute):
 					t.Fatal("the application is not told")
 				}
 				eventually(t, "all pipes are back", func() bool { return p.handler.PipesLeft() == proxy.MaxPipes })
@@ -183,7 +183,7 @@ func TestShutdownDuringMove(t *testing.T) {
 				c.ask(t, fmt.Sprintf("/7/%d", size))
 				body := c.head(t).Body
 				eventually(t, "it moves", func() bool { return m.bytes.Load() > 0 })
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				defer cancel()
 				if !patient {
 					cancel()

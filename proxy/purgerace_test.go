@@ -188,8 +188,9 @@ func joins(t *testing.T, p *pod) bool {
 // is answered: who comes then must not share that fill.
 func TestFillFromAnOutageIsNotSharedAfterAPurge(t *testing.T) {
 	g := newGate(plain)
-	r := newRig(t, []proxy.Rule{rule("all", "/**", ttl(time.Minute))}, g.handle, 1)
-	p := r.pods[0]
+	r := newRig(t, []proxy.Rule{rule("all", "/**", ttl(time.Minute))}, g.handle, 0)
+	r.hasty()
+	p := r.addPod()
 	r.redis.Kill()
 	eventually(t, "down", func() bool { return !p.conn.Up() })
 	g.hold.Store(true)

@@ -134,7 +134,7 @@ func (g *rawRig) talk(t testing.TB, send string, end ending) ([]byte, error) {
 	g.dialled.Add(1)
 	defer nc.Close()
 	c := nc.(*net.TCPConn)
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	var writer sync.WaitGroup
 	defer writer.Wait()
 	// Beside the reading: who refuses early may not read the rest.

@@ -104,15 +104,15 @@ func TestNoCacheIsValidatedEachTime(t *testing.T) {
 }
 
 func TestStaleWhileRevalidate(t *testing.T) {
-	app := newChanging("max-age=10, stale-while-revalidate=100")
-	app.extra.Store(older(10))
+	app := newChanging("max-age=600, stale-while-revalidate=6000") // what is fresh stays so while a busy machine looks
+	app.extra.Store(older(600))
 	r := newRig(t, []proxy.Rule{rule("all", "/**")}, app.ServeHTTP, 2)
 	p := r.pods[0]
 	p.do(t, "GET", "/x", "Host", "h")
 	app.version.Add(1)
 	app.extra.Store(older(0))
 	got := p.do(t, "GET", "/x", "Host", "h")
-	if got.body != "version 0" || !strings.Contains(got.cacheStatus(), "; hit; ttl=") || strings.Contains(got.cacheStatus(), "ttl=1") {
+	if got.body != "version 0" || !strings.Contains(got.cacheStatus(), "; hit; ttl=0") && !strings.Contains(got.cacheStatus(), "; hit; ttl=-") {
 		t.Fatalf("served at once, stale: %+v", got)
 	}
 	for _, p := range r.pods {

@@ -40,8 +40,10 @@ type rig struct {
 	up    upstream.Config
 	// upstreams are further applications by name.
 	upstreams map[string]upstream.Config
-	// redisTimeout is long by default, since machines that run tests are slow.
+	// redisTimeout and staleness are long by default, since machines that run tests are
+	// slow: such a one must not count as an outage. See hasty.
 	redisTimeout time.Duration
+	staleness    time.Duration
 	fillTimeout  time.Duration
 	purgeFrom    []string
 	// via, when set, puts something between a pod and Redis: it gets the address of
@@ -82,7 +84,7 @@ type pod struct {
 
 func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *rig {
 	t.Helper()
-	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: time.Second, fillTimeout: 10 * time.Second,
+	r := &rig{t: t, redis: redistest.Start(t), rules: list, cfg: proxy.DefaultServer(), up: upstream.Default(), redisTimeout: 5 * time.Second, staleness: 4 * time.Second, fillTimeout: 10 * time.Second,
 		log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)}
 	r.other = redistest.Client(t, r.redis)
 	r.app = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -99,6 +101,9 @@ func newRig(t testing.TB, list []proxy.Rule, app http.HandlerFunc, pods int) *ri
 	return r
 }
 
+// hasty has the pods made from now on notice an outage soon.
+func (r *rig) hasty() { r.redisTimeout, r.staleness = time.Second, time.Second }
+
 func (r *rig) addPod() *pod {
 	r.t.Helper()
 	cfg := redisconn.Default()
@@ -106,7 +111,7 @@ func (r *rig) addPod() *pod {
 	if r.via != nil {
 		cfg.URL = "redis://" + r.via(r.redis.Addr)
 	}
-	cfg.Timeout = r.redisTimeout
+	cfg.Timeout, cfg.MaxStaleness = r.redisTimeout, r.staleness
 	conn, err := redisconn.Open(cfg, 32<<20, zerolog.Nop(), redisconn.WithLayout(cache.Layout(cfg.Prefix)))
 	must(r.t, err)
 	r.t.Cleanup(conn.Close)
@@ -231,7 +236,7 @@ func (p *pod) raw(t testing.TB, request string) reply {
 	c, err := net.Dial("tcp", p.addr)
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, request)
 	must(t, err)
 	method, _, _ := strings.Cut(request, " ")
@@ -259,10 +264,10 @@ func (r *rig) del(key string) {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		time.Sleep(time.Millisecond) // polling with a bound
 	}

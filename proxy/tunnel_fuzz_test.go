@@ -193,7 +193,7 @@ func (b *tunnelBench) serve(c net.Conn) {
 	defer c.Close()
 	br := bufio.NewReader(c)
 	for {
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		q, err := http.ReadRequest(br)
 		if err != nil {
 			return
@@ -276,7 +276,7 @@ func (b *tunnelBench) run(t *testing.T, s *script) {
 	c, err := net.Dial("tcp", b.addr)
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	request := "GET /t HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nX-Script: " + s.id + "\r\nUpgrade: " + s.offer + "\r\n\r\n"
 	inPieces(c, append([]byte(request), s.early...), s.seed+2)
 	switched := s.talk(t, c.(*net.TCPConn))
@@ -284,7 +284,7 @@ func (b *tunnelBench) run(t *testing.T, s *script) {
 	if s.started.Load() {
 		select {
 		case <-s.done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the application's connection did not end")
 		}
 		s.check(t, switched)
@@ -295,7 +295,7 @@ func (b *tunnelBench) run(t *testing.T, s *script) {
 	if got := b.next(t, "/next/"+s.id); got != "/next/"+s.id {
 		t.Fatalf("the next request got %q", got)
 	}
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for b.handler.Tunnels().Open > 0 {
 		if time.Now().After(end) {
 			t.Fatal("a tunnel stays behind")
@@ -384,7 +384,7 @@ func (b *tunnelBench) next(t *testing.T, path string) string {
 	c, err := net.Dial("tcp", b.addr)
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	must(t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)

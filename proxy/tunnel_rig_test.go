@@ -68,7 +68,7 @@ func takeOver(t testing.TB, w http.ResponseWriter, head string) side {
 		t.Error(err)
 		panic(http.ErrAbortHandler)
 	}
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(c, head)
 	return side{c, rw.Reader}
 }
@@ -93,10 +93,23 @@ func (p *pod) dial(t testing.TB, send string) side {
 	c, err := net.Dial("tcp", p.addr)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	s := side{c, bufio.NewReader(c)}
 	s.say(t, send)
 	return s
+}
+
+// passes sends a text through a tunnel.
+func (s side) passes(text string, to side) error {
+	if _, err := io.WriteString(s, text); err != nil {
+		return err
+	}
+	got := make([]byte, len(text))
+	_, err := io.ReadFull(to.br, got)
+	if err == nil && string(got) != text {
+		err = fmt.Errorf("heard %q: want %q", got, text)
+	}
+	return err
 }
 
 // answer reads the head of a response, and its body unless it is a 101.

@@ -234,7 +234,7 @@ func observe(t *testing.T, p *pod, request string, n int) (out []observed) {
 	c, err := net.Dial("tcp", p.addr)
 	must(t, err)
 	defer c.Close()
-	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, request)
 	must(t, err)
 	method, _, _ := strings.Cut(request, " ")
@@ -267,7 +267,7 @@ func settled(resp *http.Response) http.Header {
 	}
 	status := strings.Join(h.Values("Cache-Status"), ", ")
 	h.Set("Cache-Status", regexp.MustCompile(`ttl=\d+`).ReplaceAllString(status, "ttl=N"))
-	if strings.Contains(status, "hit") && !strings.HasPrefix(status, "front") && h.Get("Age") != "" {
+	if strings.Contains(status, "pillion; hit") && h.Get("Age") != "" { // a second may pass between two answers
 		h.Set("Age", "N")
 	}
 	if resp.Close {

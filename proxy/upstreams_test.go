@@ -59,7 +59,7 @@ func TestRulesChooseTheApplication(t *testing.T) {
 	must(t, err)
 	defer nc.Close()
 	fmt.Fprint(nc, "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-	must(t, nc.SetReadDeadline(time.Now().Add(10*time.Second)))
+	must(t, nc.SetReadDeadline(time.Now().Add(time.Minute)))
 	br := bufio.NewReader(nc)
 	resp, err := http.ReadResponse(br, nil)
 	must(t, err)

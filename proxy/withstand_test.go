@@ -244,6 +244,7 @@ func TestWithstandOutages(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t, withstandRules(), told, 0)
+			r.hasty()
 			var g *redisGate
 			r.via = func(addr string) string { g = newRedisGate(t, addr); return g.ln.Addr().String() }
 			p := r.addPod()

@@ -125,7 +125,7 @@ func TestKilledFiveTimes(t *testing.T) {
 	}}
 	for i := range c.Queues {
 		c.Queues[i].Concurrency = concurrency
-		c.Queues[i].Lease = 2 * time.Second
+		c.Queues[i].Lease = 10 * time.Second // an agent that starts again takes back at once what it had
 		c.Queues[i].Retry.MaxAbandons = kills + 1
 	}
 	r.enqueue(total)

@@ -32,7 +32,7 @@ func TestEnqueue(t *testing.T) {
 		cfgs := enqueueConfigs(s.url)
 		a := r.run(cfgs)
 		ctx := context.Background()
-		big := strings.Repeat("0123456789", 1<<20) // 10 MiB
+		big := strings.Repeat("0123456789", 1<<19) // 5 MiB: more than a claim otherwise replies with
 		payloads := []string{"\x00\xff\r\n{", big, "same", "same"}
 		for _, cfg := range cfgs {
 			for _, p := range payloads {

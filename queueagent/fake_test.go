@@ -32,8 +32,8 @@ func newFake(addr string, tracking bool, change ...func(*rueidis.ClientOption)) 
 	f := &fakeRedis{tracking: tracking, watchers: make(map[string][]chan struct{})}
 	opt := rueidis.ClientOption{
 		InitAddress: []string{addr}, ForceSingleClient: true, DisableRetry: true, DisableCache: !tracking,
-		PipelineMultiplex: -1, AlwaysPipelining: true, ConnWriteTimeout: time.Second,
-		Dialer: net.Dialer{Timeout: 500 * time.Millisecond, KeepAlive: 500 * time.Millisecond},
+		PipelineMultiplex: -1, AlwaysPipelining: true, ConnWriteTimeout: 10 * time.Second,
+		Dialer: net.Dialer{Timeout: 10 * time.Second, KeepAlive: 500 * time.Millisecond},
 	}
 	if tracking {
 		opt.OnInvalidations = f.invalidated
@@ -129,7 +129,7 @@ func testConfig(name string, kind tasks.Kind, source, url string) Config {
 	case tasks.Stream:
 		cfg.Stream = source
 	}
-	cfg.Webhook.Timeout = 5 * time.Second
+	cfg.Webhook.Timeout = 20 * time.Second
 	cfg.Retry.Min, cfg.Retry.Max = 10*time.Millisecond, 50*time.Millisecond
 	return cfg
 }
@@ -227,15 +227,18 @@ func (s *sink) seen() []post {
 	return append([]post(nil), s.posts...)
 }
 
-// eventually polls until ok, for at most ten seconds.
+// patience bounds what is certain to happen, but may take long on a busy machine.
+const patience = time.Minute
+
+// eventually polls until ok.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	tb.Fatalf("not within 10s: %s", what)
+	tb.Fatalf("not within %s: %s", patience, what)
 }
 
 func taskJSON(n int) string { return fmt.Sprintf(`{"type":"t","data":%d}`, n) }

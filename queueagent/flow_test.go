@@ -47,12 +47,17 @@ func TestABlockedQueueAsksSeldom(t *testing.T) {
 			if name == "limited" {
 				eventually(t, "the first", func() bool { return len(s.seen()) == 1 })
 			}
+			began := time.Now()
 			before := r.int("EVAL", countScripts, "0")
 			time.Sleep(3 * time.Second) // what is measured is a rate
 			n := r.int("EVAL", countScripts, "0") - before
-			t.Logf("%d scripts in 3s", n)
-			if n > 5*3 {
-				t.Errorf("%d scripts in 3s: want at most 5 a second", n)
+			took := time.Since(began) // longer than 3s when the machine is busy
+			t.Logf("%d scripts in %s", n, took)
+			// Claims of a queue that is blocked are 500 ms apart at least, and so are rounds
+			// of the reaper: a slow machine has fewer of them. One of each more may be in the
+			// window, and the acknowledgement of what was delivered.
+			if most := took.Seconds()*4 + 3; float64(n) > most {
+				t.Errorf("%d scripts in %s: want %.0f at most", n, took, most)
 			}
 			if got := len(s.seen()); name != "limited" && got != 0 || got > 1 {
 				t.Errorf("%d deliveries", got)
@@ -88,16 +93,11 @@ func TestRateOfTwoAgents(t *testing.T) {
 	start := time.Now()
 	r.runAs("agent-1", []Config{cfg})
 	r.runAs("agent-2", []Config{cfg})
-	for n.Load() < 300 && time.Since(start) < 20*time.Second {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "300 deliveries", func() bool { return n.Load() >= 300 })
 	got, took := n.Load(), time.Since(start)
 	// The claims began after start, so what came is at most what that time allows.
 	if most := 10 + int64(took.Seconds()*200) + 1; got > most {
 		t.Errorf("%d deliveries in %s: want at most %d", got, took, most)
-	}
-	if got < 300 {
-		t.Errorf("%d deliveries in %s", got, took)
 	}
 }
 

@@ -176,45 +176,60 @@ func TestSourceOfTheWrongTypeIsReportedOnceAndRecovers(t *testing.T) {
 // A POST whose lease runs out is cut short before somebody else may start another;
 // one whose lease is renewed may take longer than the lease.
 func TestLeasesAreRenewedOrThePostIsCut(t *testing.T) {
+	t.Parallel() // it waits for leases most of the time
 	r := newRig(t, true)
-	s := newSink(t, func(ctx *fasthttp.RequestCtx) { time.Sleep(1500 * time.Millisecond) })
+	work := make(chan struct{})
+	s := newSink(t, func(ctx *fasthttp.RequestCtx) { <-work })
 	cfg := testConfig("q", tasks.List, "l", s.url)
-	cfg.Lease = 600 * time.Millisecond
+	cfg.Webhook.Timeout = patience
+	cfg.Lease = 3 * time.Second // a machine that stands still for half of that would lose one
 	a := r.run([]Config{cfg})
 	other := r.store("b", tasks.List, "l", time.Minute)
+	ends := func() float64 {
+		t.Helper()
+		lease, err := r.do("ZRANGE", other.Keys.Leases, "0", "0", "WITHSCORES").AsZScores()
+		if err != nil || len(lease) != 1 {
+			t.Fatal(lease, err)
+		}
+		return lease[0].Score
+	}
 	r.do("RPUSH", "l", "1")
 	eventually(t, "under way", func() bool { return len(s.seen()) == 1 })
-	eventually(t, "delivered", func() bool {
+	first := ends()
+	eventually(t, "the first lease is over", func() bool {
 		if got, err := other.Reap(context.Background(), nil); err != nil || got.Taken != 0 {
 			t.Fatalf("the lease ran out: %+v, %v", got, err)
 		}
-		return a.Stats()[0].Delivered == 1
+		return float64(time.Now().UnixMilli()) > first
 	})
+	work <- struct{}{}
+	eventually(t, "delivered", func() bool { return a.Stats()[0].Delivered == 1 })
 
 	r.do("RPUSH", "l", "2")
 	eventually(t, "under way", func() bool { return len(s.seen()) == 2 })
-	lease, err := r.do("ZRANGE", other.Keys.Leases, "0", "0", "WITHSCORES").AsZScores()
-	if err != nil || len(lease) != 1 {
-		t.Fatal(lease, err)
-	}
+	lease := ends()
 	if err := r.srv.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the post is cut short", func() bool { return a.Stats()[0].LastError == "lease_over" || a.Stats()[0].Failed > 0 })
-	if now := float64(time.Now().UnixMilli()); now > lease[0].Score+float64(cfg.Lease.Milliseconds()) {
-		t.Errorf("cut %v ms after the lease that was read", now-lease[0].Score)
+	if now := float64(time.Now().UnixMilli()); now > lease+float64(cfg.Lease.Milliseconds()) {
+		t.Errorf("cut %v ms after the lease that was read", now-lease)
 	}
 	if err := r.srv.Resume(); err != nil {
 		t.Fatal(err)
 	}
+	close(work)
 	eventually(t, "delivered", func() bool { return a.Stats()[0].Delivered == 2 })
 }
 
 func TestALostLeaseEndsThePost(t *testing.T) {
+	t.Parallel() // it waits for a lease most of the time
 	r := newRig(t, true)
-	s := newSink(t, func(ctx *fasthttp.RequestCtx) { time.Sleep(time.Second) })
+	work := make(chan struct{})
+	s := newSink(t, func(ctx *fasthttp.RequestCtx) { <-work })
 	cfg := testConfig("q", tasks.List, "l", s.url)
-	cfg.Lease = 300 * time.Millisecond
+	cfg.Webhook.Timeout = patience
+	cfg.Lease = 3 * time.Second
 	a := r.run([]Config{cfg})
 	other := r.store("b", tasks.List, "l", time.Minute)
 	r.do("RPUSH", "l", "1")
@@ -225,6 +240,7 @@ func TestALostLeaseEndsThePost(t *testing.T) {
 	}
 	r.do("ZREM", other.Keys.Leases, held[0])
 	eventually(t, "it gives up", func() bool { return a.Stats()[0].LastError == "lease_lost" && a.Stats()[0].InFlight == 0 })
+	close(work)
 	if a.Stats()[0].Delivered != 0 || r.int("ZCARD", other.Keys.Retry) != 0 {
 		t.Error("it changed a task that is not its own")
 	}

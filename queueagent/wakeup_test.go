@@ -64,17 +64,19 @@ func TestAnIdleQueueWakesAtOnceAndCostsLittle(t *testing.T) {
 		}
 	}
 	all.Wait()
-	const watched = 4
 	time.Sleep(1500 * time.Millisecond) // the last tasks' aftermath
+	began := time.Now()
 	for _, q := range queues {
 		q.before = q.int("EVAL", countCommands, "0")
 	}
-	time.Sleep(watched * time.Second) // what is measured is a rate
+	time.Sleep(4 * time.Second) // what is measured is a rate
 	for _, q := range queues {
 		n := q.int("EVAL", countCommands, "0") - q.before
-		t.Logf("%s: %.1f commands/s while idle", q.name, float64(n)/watched)
-		if n >= 5*watched {
-			t.Errorf("%s: %d commands in %ds: want under 5 a second", q.name, n, watched)
+		took := time.Since(began) // longer than 4s when the machine is busy
+		t.Logf("%s: %.1f commands/s while idle", q.name, float64(n)/took.Seconds())
+		// One poll and one round of the reaper more may be in the window than its length says.
+		if float64(n) >= 5*took.Seconds()+4 {
+			t.Errorf("%s: %d commands in %s: want under 5 a second", q.name, n, took)
 		}
 	}
 }
@@ -96,7 +98,7 @@ func (r *rig) wakeUps(name string, kind tasks.Kind, s *sink) {
 			return
 		}
 		for len(s.seen()) <= i {
-			if time.Since(sent) > 5*time.Second {
+			if time.Since(sent) > patience {
 				r.tb.Errorf("%s: task %d is not delivered", name, i)
 				return
 			}

@@ -27,7 +27,7 @@ var (
 )
 
 // patience bounds every wait for what should come at once.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // start runs the program between a Redis of its own and the handler.
 func start(t *testing.T, config string, app http.Handler) (p *programtest.Process, direct string) {
@@ -36,6 +36,7 @@ func start(t *testing.T, config string, app http.Handler) (p *programtest.Proces
 	t.Cleanup(srv.Close)
 	p = programtest.Start(t, programtest.Build(t), programtest.Options{
 		Config: config, Redis: "redis://" + redistest.Start(t).Addr, Upstream: srv.URL,
+		Env: []string{"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s"},
 	})
 	return p, srv.URL
 }

@@ -169,7 +169,7 @@ func TestPiecesPass(t *testing.T) {
 }
 
 // pieceWithin is when a piece that did not come is taken to be held back.
-const pieceWithin = 5 * time.Second
+const pieceWithin = patience
 
 func passPieces(t *testing.T, p *programtest.Process, app *streamApp, size, piece int, framing, control string) {
 	query := fmt.Sprintf("?type=text/plain&control=%s&of=%d", control, piece)

@@ -69,7 +69,7 @@ func TestEnqueueOfTheProgram(t *testing.T) {
 	defer srv.Close()
 	side := programtest.Start(t, programtest.Build(t), programtest.Options{
 		Redis: "redis://" + redis.Addr, Upstream: srv.URL, Config: fmt.Sprintf(enqueueConfig, srv.URL),
-		Env: []string{"PILLION_REDIS_TIMEOUT=2s"},
+		Env: []string{"PILLION_REDIS_TIMEOUT=5s"},
 	})
 	file := filepath.Join(t.TempDir(), "task")
 	if err := os.WriteFile(file, []byte("\x00\xff from a file"), 0o600); err != nil {
@@ -109,7 +109,7 @@ func TestEnqueueOfTheProgram(t *testing.T) {
 		t.Errorf("a task of 10 MiB: %d", got)
 	}
 	want := []string{"mail " + big, "mail \x00\xff from a file", "orders \x00\xff from a file", "later \x00\xff from a file", "later over http"}
-	programtest.Eventually(t, 10*time.Second, "the tasks are delivered", app.has(want...))
+	programtest.Eventually(t, time.Minute, "the tasks are delivered", app.has(want...))
 
 	page := func() int {
 		resp, err := http.Get(side.URL() + "/page")
@@ -127,13 +127,13 @@ func TestEnqueueOfTheProgram(t *testing.T) {
 			t.Fatalf("page: %d", status)
 		}
 	}
-	programtest.Eventually(t, 10*time.Second, "the task of the page is delivered", app.has(append(want, "mail welcome")...))
+	programtest.Eventually(t, time.Minute, "the task of the page is delivered", app.has(append(want, "mail welcome")...))
 	if app.pages != 1 {
 		t.Errorf("the application was asked for the page %d times: want 1", app.pages)
 	}
 
 	redis.Kill()
-	programtest.Eventually(t, 10*time.Second, "a task cannot be added", func() bool { return post(t, side, "mail", "x") == 503 })
+	programtest.Eventually(t, time.Minute, "a task cannot be added", func() bool { return post(t, side, "mail", "x") == 503 })
 	resp, err := http.Get(side.URL() + "/another")
 	if err != nil {
 		t.Fatal(err)

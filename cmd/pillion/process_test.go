@@ -22,6 +22,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
 
@@ -62,15 +63,6 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// freeAddr gives an address that was free a moment ago.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -100,14 +92,16 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// startProcess runs `pillion run` and waits until it is ready.
+// startProcess runs `pillion run` and waits until it is ready. Unless env says otherwise, a
+// busy machine is not taken for a Redis that is down.
 func startProcess(t *testing.T, config, redisURL, upstream string, env ...string) *process {
 	t.Helper()
-	p := &process{t: t, addr: freeAddr(t), admin: freeAddr(t), log: new(lockedBuffer), exited: make(chan error, 1)}
+	p := &process{t: t, addr: apptest.FreeAddr(t), admin: apptest.FreeAddr(t), log: new(lockedBuffer), exited: make(chan error, 1)}
 	p.cmd = exec.Command(os.Args[0], "run", "--config", config)
 	p.cmd.Env = append([]string{
 		"TEST_AS_PILLION=1", "PATH=" + os.Getenv("PATH"),
 		"PILLION_LISTEN=" + p.addr, "PILLION_ADMIN_LISTEN=" + p.admin, "PILLION_UPSTREAM_URL=" + upstream, "REDIS_URL=" + redisURL,
+		"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s",
 	}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	must(t, p.cmd.Start())
@@ -131,10 +125,10 @@ func startProcess(t *testing.T, config, redisURL, upstream string, env ...string
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 15s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		time.Sleep(2 * time.Millisecond) // polling with a bound
 	}
@@ -234,10 +228,30 @@ func steadyState(t *testing.T, other rueidis.Client, pods ...*process) {
 			}
 		}
 	}
-	warm()
-	warm() // what the first stored is now read into memory
-	before := commands(t, other)
-	for i := range 2500 {
+	for range 5 {
+		warm()
+		warm() // what the first stored is now read into memory
+		links, before := connections(t, other), commands(t, other)
+		hits(t, 2500, pods)
+		after := commands(t, other)
+		if connections(t, other) != links {
+			t.Log("a busy machine has cost a connection to Redis, and with it what was in memory: once more")
+			continue
+		}
+		for name, n := range after {
+			if before[name] != n {
+				t.Errorf("10,000 hits: %s went from %q to %q", name, before[name], n)
+			}
+		}
+		return
+	}
+	t.Error("connections to Redis are lost again and again")
+}
+
+// hits sends four requests n times, all of which are answered from memory.
+func hits(t *testing.T, n int, pods []*process) {
+	t.Helper()
+	for i := range n {
 		for _, p := range pods {
 			for _, path := range []string{"/products/1", "/profile"} {
 				status, h, _ := p.get(path, "X-Session-ID", "steady")
@@ -247,16 +261,23 @@ func steadyState(t *testing.T, other rueidis.Client, pods ...*process) {
 			}
 		}
 	}
-	for name, n := range commands(t, other) {
-		if before[name] != n {
-			t.Errorf("10,000 hits: %s went from %q to %q", name, before[name], n)
-		}
-	}
 }
 
+// connections gives how many connections Redis has accepted so far.
+func connections(t *testing.T, c rueidis.Client) string {
+	t.Helper()
+	info, err := c.Do(context.Background(), c.B().Info().Section("stats").Build()).ToString()
+	must(t, err)
+	_, rest, _ := strings.Cut(info, "total_connections_received:")
+	n, _, _ := strings.Cut(rest, "\r\n")
+	return n
+}
+
+// setSession makes a session that lives for longer than session.ttl, so that pillion never
+// renews it, however long a test takes.
 func setSession(t *testing.T, c rueidis.Client, id string, user int) {
 	t.Helper()
-	must(t, c.Do(context.Background(), c.B().Set().Key("session:"+id).Value(fmt.Sprintf(`{"user_id":%d}`, user)).ExSeconds(604800).Build()).Error())
+	must(t, c.Do(context.Background(), c.B().Set().Key("session:"+id).Value(fmt.Sprintf(`{"user_id":%d}`, user)).ExSeconds(2*604800).Build()).Error())
 }
 
 // revocations deletes sessions with another client and measures how long each pod
@@ -289,21 +310,24 @@ func TestRedisIsDownAtStart(t *testing.T) {
 	redis := redistest.Start(t)
 	redis.Kill()
 	upstream, _ := application(t)
-	p := startProcess(t, writeConfig(t, testConfig), "redis://"+redis.Addr, upstream)
+	p := startProcess(t, writeConfig(t, testConfig), "redis://"+redis.Addr, upstream, "PILLION_REDIS_TIMEOUT=100ms", "PILLION_REDIS_MAX_STALENESS=1s")
 	down := func(when string) {
 		t.Helper()
 		if status, _, body := p.get("/products/1"); status != 200 || body != "/products/1 for " {
 			t.Errorf("%s, a public route: %d %s", when, status, body)
 		}
-		for range 20 {
+		took := make([]time.Duration, 20)
+		for i := range took {
 			began := time.Now()
 			status, h, body := p.get("/profile", "X-Session-ID", "s")
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("%s, a protected route took %s", when, took)
-			}
+			took[i] = time.Since(began)
 			if status != 503 || h.Get("Retry-After") == "" || h.Get("Content-Type") != "application/problem+json" || h.Get("Set-Cookie") != "" {
 				t.Errorf("%s, a protected route: %d %v %s", when, status, h, body)
 			}
+		}
+		// Ten times the timeout: one that waits does so each time, a busy machine does not.
+		if slices.Sort(took); took[len(took)/2] > time.Second {
+			t.Errorf("%s, a protected route took %s", when, took[len(took)/2])
 		}
 		if status, _, _ := p.get("/profile"); status != 401 {
 			t.Errorf("%s, without a session id: %d, want 401: that needs no Redis", when, status)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pillion-proxy/pillion/internal/apptest"
 	"github.com/pillion-proxy/pillion/internal/programtest"
 	"github.com/pillion-proxy/pillion/internal/redistest"
 )
@@ -34,7 +35,7 @@ func start(t *testing.T) *site {
 	}
 	config, err := os.ReadFile("config.yaml")
 	must(t, err)
-	redis, app := redistest.Start(t), programtest.FreeAddr(t)
+	redis, app := redistest.Start(t), apptest.FreeAddr(t)
 	cmd := exec.Command(node, "app.js")
 	cmd.Env = append(os.Environ(), "PORT="+app[strings.LastIndexByte(app, ':')+1:])
 	cmd.Stderr = os.Stderr
@@ -47,7 +48,7 @@ func start(t *testing.T) *site {
 	for range 2 {
 		s.pods = append(s.pods, programtest.Start(t, s.binary, programtest.Options{
 			Config: string(config), Redis: "redis://" + redis.Addr, Upstream: "http://" + app,
-			Env: []string{"PILLION_UPSTREAM_WAIT=20s"},
+			Env: []string{"PILLION_UPSTREAM_WAIT=1m", "PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s"},
 		}))
 	}
 	return s

@@ -123,7 +123,7 @@ func TestInterrupt(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the demo did not end")
 		}
 		shows(t, out, "Nothing is left behind")
@@ -165,7 +165,7 @@ func useAll(t *testing.T, out *buffer) {
 // shows waits until the demo has written the text.
 func shows(t *testing.T, out *buffer, text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if poll(ctx, func() bool { return strings.Contains(out.String(), text) }) != nil {
 		t.Fatalf("%q does not appear in:\n%s", text, out)
@@ -248,7 +248,7 @@ func TestEmbeddedExpires(t *testing.T) {
 	}
 	defer a.stop()
 	const life = 100 * time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	began := time.Now()
 	if err := a.do(ctx, a.redis.B().Set().Key("k").Value("v").Px(life).Build()); err != nil {

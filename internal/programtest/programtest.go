@@ -5,7 +5,6 @@ package programtest
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,12 +17,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pillion-proxy/pillion/internal/apptest"
 )
 
 const (
-	readyWithin      = 30 * time.Second
+	readyWithin      = time.Minute
 	readyUnderWithin = 2 * time.Minute // under a program that runs it slowly
-	stopWithin       = 30 * time.Second
+	stopWithin       = time.Minute
 	askEvery         = 5 * time.Millisecond
 )
 
@@ -64,6 +65,7 @@ type Options struct {
 	Upstream string // URL
 	Env      []string
 	Under    []string // a program that runs it, with its arguments, and keeps its process id
+	Tries    int      // how often to start one that ends at once; 0 is once
 }
 
 // Process is a running program.
@@ -81,15 +83,31 @@ type Process struct {
 // with the test, unless Stop has ended it.
 func Start(tb testing.TB, binary string, o Options) *Process {
 	tb.Helper()
+	within := readyWithin
+	if len(o.Under) > 0 {
+		within = readyUnderWithin
+	}
+	for tries := max(1, o.Tries); ; tries-- {
+		p := launch(tb, binary, o)
+		Eventually(tb, within, "pillion is ready, or has ended", func() bool { return p.ended() || p.ready() })
+		switch {
+		case !p.ended():
+			return p
+		case tries == 1:
+			tb.Fatalf("pillion ended at once: %v", p.err)
+		}
+		tb.Logf("pillion ended at once, and is started again: %v\n%s", p.err, p.log)
+	}
+}
+
+func launch(tb testing.TB, binary string, o Options) *Process {
+	tb.Helper()
 	config := filepath.Join(tb.TempDir(), "config.yaml")
 	if err := os.WriteFile(config, []byte(o.Config), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	p := &Process{tb: tb, Addr: FreeAddr(tb), Admin: FreeAddr(tb), log: new(log), exited: make(chan struct{})}
-	args, within := []string{binary, "run", "--config", config}, readyWithin
-	if len(o.Under) > 0 {
-		args, within = slices.Concat(o.Under, args), readyUnderWithin
-	}
+	p := &Process{tb: tb, Addr: apptest.FreeAddr(tb), Admin: apptest.FreeAddr(tb), log: new(log), exited: make(chan struct{})}
+	args := slices.Concat(o.Under, []string{binary, "run", "--config", config})
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "PILLION_LISTEN=" + p.Addr, "PILLION_ADMIN_LISTEN=" + p.Admin,
@@ -104,17 +122,19 @@ func Start(tb testing.TB, binary string, o Options) *Process {
 		close(p.exited)
 	}()
 	tb.Cleanup(p.cleanUp)
-	Eventually(tb, within, "pillion is ready", p.ready)
 	return p
 }
 
-// ready fails the test when the process has ended.
-func (p *Process) ready() bool {
+func (p *Process) ended() bool {
 	select {
 	case <-p.exited:
-		p.tb.Fatalf("pillion ended at once: %v", p.err)
+		return true
 	default:
+		return false
 	}
+}
+
+func (p *Process) ready() bool {
 	resp, err := http.Get("http://" + p.Admin + "/readyz")
 	if err != nil {
 		return false
@@ -191,17 +211,6 @@ func (p *Process) Descriptors() int {
 		p.tb.Fatal(err)
 	}
 	return len(entries)
-}
-
-// FreeAddr gives a loopback address that was free a moment ago.
-func FreeAddr(tb testing.TB) string {
-	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // Eventually asks until the answer is yes; the test fails when it is not within the

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pillion-proxy/pillion/internal/reserve"
 )
 
 // ErrNotFound says that no Redis server program is on PATH.
@@ -39,7 +41,7 @@ type Server struct {
 	ownDir bool
 	dir    string
 	bin    string
-	port   int
+	port   *reserve.Port // nil: no port; kept while the process is down too
 	cmd    *exec.Cmd
 	exited chan struct{}
 }
@@ -54,7 +56,13 @@ func Find() (string, error) {
 	return "", ErrNotFound
 }
 
-// Start runs a server and waits until it answers, at most ten seconds.
+// startTries is how many ports are tried.
+const startTries = 5
+
+// readyWithin bounds the wait for a server's first answer. Many may be starting at once.
+const readyWithin = time.Minute
+
+// Start runs a server and waits until it answers, at most a minute.
 func Start(opts Options) (*Server, error) {
 	bin, err := Find()
 	if err != nil {
@@ -68,38 +76,45 @@ func Start(opts Options) (*Server, error) {
 		s.ownDir = true
 	}
 	s.Socket = filepath.Join(s.dir, "redis.sock")
-	if opts.TCP {
-		if s.port, err = freePort(opts.Port); err != nil {
-			return nil, errors.Join(err, s.Stop())
-		}
-		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
-	}
-	if err := s.Restart(); err != nil {
+	if err := s.first(); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-// freePort gives want when nothing listens there, else a port the system picks.
-func freePort(want int) (int, error) {
-	if want != 0 {
-		if ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(want))); err == nil {
-			return want, ln.Close()
+// first starts the process for the first time. It tries another port when one is taken:
+// in a Cluster the server needs a second, 10000 above its own, which may be anybody's.
+func (s *Server) first() error {
+	if !s.opts.TCP {
+		return s.Restart()
+	}
+	want := s.opts.Port
+	for try := 1; ; try++ {
+		port, err := reserve.Wanted(want)
+		if err != nil {
+			return err
 		}
+		s.port, s.Addr = port, port.Addr()
+		err = s.Restart()
+		if err == nil || try == startTries || !strings.Contains(s.log(), "Address already in use") {
+			return err
+		}
+		want = 0
+		_ = port.Release()
+		_ = os.Remove(s.logFile())
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return ln.Addr().(*net.TCPAddr).Port, ln.Close()
 }
 
 // Restart starts the process again, on the same socket, port and folder, after
 // Kill or Terminate.
 func (s *Server) Restart() error {
+	port := 0
+	if s.port != nil {
+		port = s.port.Number
+	}
 	args := []string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--unixsocket", s.Socket,
-		"--dir", s.dir, "--save", "", "--daemonize", "no", "--logfile", filepath.Join(s.dir, "redis.log"),
+		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--unixsocket", s.Socket,
+		"--dir", s.dir, "--save", "", "--daemonize", "no", "--logfile", s.logFile(),
 	}
 	s.cmd = exec.Command(s.bin, append(args, s.opts.Args...)...)
 	// A group of its own: a terminal's Ctrl-C must reach our process first, so
@@ -117,7 +132,7 @@ func (s *Server) Restart() error {
 }
 
 func (s *Server) waitReady() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -129,14 +144,16 @@ func (s *Server) waitReady() error {
 		case <-s.exited:
 			return fmt.Errorf("%s ended at once; its log:\n%s", s.bin, s.log())
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not answer within 10s; its log:\n%s", s.bin, s.log())
+			return fmt.Errorf("%s did not answer within %s; its log:\n%s", s.bin, readyWithin, s.log())
 		case <-tick.C:
 		}
 	}
 }
 
+func (s *Server) logFile() string { return filepath.Join(s.dir, "redis.log") }
+
 func (s *Server) log() string {
-	b, _ := os.ReadFile(filepath.Join(s.dir, "redis.log"))
+	b, _ := os.ReadFile(s.logFile())
 	return string(b)
 }
 
@@ -200,8 +217,13 @@ func (s *Server) Exited() <-chan struct{} { return s.exited }
 // Stop ends the process and removes its folder.
 func (s *Server) Stop() error {
 	s.Terminate()
-	if s.ownDir {
-		return os.RemoveAll(s.dir)
+	var err error
+	if s.port != nil {
+		err = s.port.Release()
+		s.port = nil
 	}
-	return nil
+	if s.ownDir {
+		err = errors.Join(err, os.RemoveAll(s.dir))
+	}
+	return err
 }

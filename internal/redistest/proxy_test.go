@@ -27,7 +27,7 @@ func TestProxyFaults(t *testing.T) {
 	const script = "return redis.call('INCR', KEYS[1])"
 	lua := rueidis.NewLuaScript(script)
 	incr := func(c rueidis.Client) error {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		return lua.Exec(ctx, c, []string{"n"}, nil).Error()
 	}
@@ -74,7 +74,7 @@ func TestProxyHoldsAndRetargets(t *testing.T) {
 	}
 	p.Retarget(redistest.Start(t).Addr)
 	var found int64 = 1
-	for end := time.Now().Add(10 * time.Second); found == 1 && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); found == 1 && time.Now().Before(end); {
 		if n, err := c.Do(context.Background(), c.B().Exists().Key("k").Build()).AsInt64(); err == nil {
 			found = n
 		}

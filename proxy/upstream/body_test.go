@@ -175,7 +175,7 @@ func TestIdleBody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			raw := apptest.Start(t, apptest.Each(apptest.Expect(), apptest.Send(send), apptest.Drain()))
 			cfg := testConfig(raw.URL())
-			cfg.Timeouts.Idle = 30 * time.Millisecond
+			cfg.Timeouts.Idle = 200 * time.Millisecond
 			c := newClient(t, cfg)
 			if a := get(c, "/"); a.body != "hello" || !errors.Is(a.bodyErr, ErrTimeout) || a.complete {
 				t.Errorf("%+v", a)

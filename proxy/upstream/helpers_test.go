@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds what must happen in the end; no test depends on its length.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func testConfig(url string) Config {
 	cfg := Default()

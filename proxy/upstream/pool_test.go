@@ -165,7 +165,7 @@ func TestWaitingEnds(t *testing.T) {
 	raw := apptest.Start(t, apptest.Each(apptest.Expect(), apptest.Drain()))
 	cfg := testConfig(raw.URL())
 	cfg.MaxConnections = 1
-	cfg.Timeouts.Connect = 20 * time.Millisecond // for the wait; the dial has more
+	cfg.Timeouts.Connect = 100 * time.Millisecond // for the wait; the dial has more
 	c := newClient(t, cfg, WithDial(func(_ context.Context, network, address string) (net.Conn, error) {
 		return net.Dial(network, address)
 	}))

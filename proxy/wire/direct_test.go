@@ -230,7 +230,7 @@ func TestDirectSeesTheEnd(t *testing.T) {
 
 func TestDirectIdleLimit(t *testing.T) {
 	l := limits()
-	for _, l.Idle = range []time.Duration{20 * time.Millisecond, unseen + 20*time.Millisecond} {
+	for _, l.Idle = range []time.Duration{500 * time.Millisecond, unseen + 500*time.Millisecond} {
 		d := startDirect(t, l, nil)
 		c := d.dial(t)
 		for range 3 {

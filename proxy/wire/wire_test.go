@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func limits() Limits {
 	return Limits{Header: patience, Body: patience, MaxHeader: 16 << 10, MaxConnections: 100}

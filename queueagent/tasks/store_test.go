@@ -152,7 +152,7 @@ func TestNack(t *testing.T) {
 	items := []Back{{got.Tasks[0].Member, true, 10 * time.Minute}, {got.Tasks[1].Member, false, -1}}
 	for range 2 { // the second time as after a lost reply
 		next, err := s.Nack(ctx, items)
-		if err != nil || next.IsZero() || time.Until(next) > 10*time.Millisecond {
+		if err != nil || next.IsZero() || time.Until(next) > time.Second {
 			t.Errorf("nack: next at %s, %v; want at once", next, err)
 		}
 	}
@@ -289,18 +289,20 @@ func TestDelayClaimIsNeverEarlyByTheClockOfRedis(t *testing.T) {
 	s := r.store("a", Delay, "z", time.Minute)
 	now, _ := r.do("TIME").AsIntSlice()
 	base := float64(now[0]) + float64(now[1])/1e6
-	r.do("ZADD", "z", fmt.Sprintf("%.6f", base-1), "past", fmt.Sprintf("%.6f", base+0.05), "soon", "+inf", "never")
+	r.do("ZADD", "z", fmt.Sprintf("%.6f", base-1), "past", fmt.Sprintf("%.6f", base+1), "soon", "+inf", "never")
+	asked := time.Now()
 	got := mustClaim(t, s, 1, 5)
-	due := time.UnixMicro(int64((base + 0.05) * 1e6)) // Redis shares our clock
-	if early := due.Sub(got.Next); payloads(got.Tasks) != "past" || early.Abs() > 3*time.Millisecond {
+	took := time.Since(asked)                      // the clock of Redis is known no better after one reply
+	due := time.UnixMicro(int64((base + 1) * 1e6)) // Redis shares our clock
+	if early := due.Sub(got.Next); payloads(got.Tasks) != "past" || early.Abs() > 3*time.Millisecond+took {
 		t.Errorf("claimed %s, next %s early", payloads(got.Tasks), early)
 	}
 	for seq := uint64(2); ; seq++ {
 		got = mustClaim(t, s, seq, 5)
 		after, _ := r.do("TIME").AsIntSlice()
 		if len(got.Tasks) == 1 {
-			if at := float64(after[0]) + float64(after[1])/1e6; at < base+0.05 {
-				t.Errorf("claimed %f s early", base+0.05-at)
+			if at := float64(after[0]) + float64(after[1])/1e6; at < base+1 {
+				t.Errorf("claimed %f s early", base+1-at)
 			}
 			break
 		}

@@ -46,8 +46,9 @@ local now_ms, expiry = string.format('%.0f', now), string.format('%.0f', now + t
 -- A reply holds about this many bytes of payload at most, and always one task.
 local BUDGET = 4 * 1024 * 1024
 -- How long a FIFO queue waits for the task that another agent has, and a paused one
--- before it looks again, in ms.
-local FIFO_POLL, PAUSE_POLL = 250, 1000
+-- before it looks again, in ms. Together with the reaper's rounds, which are at least
+-- 500 ms apart, that must stay below five scripts a second.
+local FIFO_POLL, PAUSE_POLL = 500, 1000
 -- The id of a fresh task: the claim, the time and a number. The time is in it for a claim
 -- that is repeated after KEYS[5] has expired, by an agent that was cut off for so long: it
 -- takes new tasks then, and under the old ids it would write them over the old ones,
