@@ -13,7 +13,7 @@ ARG VERSION=dev
 ARG TARGETOS
 ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /pillion ./cmd/pillion
+    go build -trimpath -pgo=cmd/pillion/release.pgo -ldflags "-s -w -X main.version=$VERSION" -o /pillion ./cmd/pillion
 
 # The binary and the CA certificates (for rediss:// and https:// webhooks); no
 # shell, no package manager, nothing writable.

@@ -18,13 +18,21 @@ PKGS    ?= ./...
 SUITE_DIR ?= $(HTTP_CACHE_TESTS_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
+.PHONY: help build pgo image test test-deps lint fuzz fuzz-volume soak scale fleet ledger ledger-backlog peers frameworks producers hotpath profile microbench bench bench-queue bench-http bench-deps bench-test demo fastapi conformance coherence revocation halfopen clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build bin/pillion, a static binary.
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/pillion ./cmd/pillion
+	CGO_ENABLED=0 $(GO) build -trimpath -pgo=cmd/pillion/release.pgo -ldflags '$(LDFLAGS)' -o bin/pillion ./cmd/pillion
+
+pgo: bench-deps ## Profile the program under the load suite into cmd/pillion/release.pgo, by which `make build` and the image are optimised.
+	rm -rf bin/pgo && mkdir -p bin/pgo
+	CGO_ENABLED=0 $(GO) build -tags profile -ldflags '-X main.version=profile -X main.profileDir=$(CURDIR)/bin/pgo' -o bin/pgo/pillion ./cmd/pillion
+	cd bench && $(GO) run . http --pillion $(CURDIR)/bin/pgo/pillion --peers pillion --rounds 1 --for 8s \
+		--scenario hit-1k,hit-256k,hit-vary,hit-304,session-hit,session-pass,pass-get,pass-post
+	cd bench && $(GO) run . queue-drain --pillion $(CURDIR)/bin/pgo/pillion --peers pillion --rounds 2
+	$(GO) tool pprof -proto bin/pgo/*.cpu > bin/pgo/merged && mv bin/pgo/merged cmd/pillion/release.pgo
 
 image: ## Build the container image TAG (default pillion) with docker, podman or buildah, and print its size. IMAGE="--platform linux/arm64", ENGINE=buildah.
 	@./.ci/image '$(or $(TAG),pillion)' '$(VERSION)' $(IMAGE)

@@ -35,7 +35,7 @@ func FindRoot(given string) (string, error) {
 // BuildPillion builds the program as a release is built.
 func BuildPillion(ctx context.Context, root, dir string) (string, error) {
 	path := filepath.Join(dir, "pillion")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+describe(ctx, root), "-o", path, "./cmd/pillion")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-pgo=cmd/pillion/release.pgo", "-ldflags", "-s -w -X main.version="+describe(ctx, root), "-o", path, "./cmd/pillion")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -69,7 +69,7 @@ func (p *program) run(ctx context.Context, file string) error {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { p.reloadOnSignal(background, side, file, log) })
 	helpers.Go(func() { p.keepMemory(background, int64(cfg.Cache.Memory)) })
-	err = side.Run(ctx)
+	err = profiled(func() error { return side.Run(ctx) })
 	cancel()
 	helpers.Wait()
 	return err
