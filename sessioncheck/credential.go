@@ -100,9 +100,22 @@ func scanLines(sources []source, raw []byte, all *[maxSources + 1]found) bool {
 			counted = false
 			continue
 		}
-		counted = scanLine(sources, trimRight(line[:i]), trim(line[i+1:]), all)
+		name := trimRight(line[:i])
+		counted = mayCount(sources, len(name)) && scanLine(sources, name, trim(line[i+1:]), all)
 	}
 	return true
+}
+
+// mayCount says whether a line whose name has this length can be of any source: most have
+// another, and nothing more of them is looked at.
+func mayCount(sources []source, length int) bool {
+	for i := range sources {
+		s := &sources[i]
+		if s.header && length == len(s.name) || !s.header && length == len("cookie") {
+			return true
+		}
+	}
+	return false
 }
 
 // scanLine says whether the line is of any source.

@@ -18,6 +18,7 @@ type Settings struct {
 	User          string
 	Addr          string // host:port to listen at
 	Host          string // of Addr
+	Port          string // of Addr
 	Origin        string // host:port of the application
 	OriginHost    string
 	OriginPort    string

@@ -9,7 +9,7 @@ import (
 func settings() Settings {
 	return Settings{
 		Dir: "/d", User: "u", Addr: "127.0.0.1:1", Origin: "127.0.0.1:2", OriginHost: "127.0.0.1", OriginPort: "2",
-		Host: "127.0.0.1", RedisHost: "127.0.0.1", RedisPort: "3", Workers: 1, Connections: 100, Files: 1000, OpenFileCache: 300, Memory: "1GiB",
+		Host: "127.0.0.1", Port: "1", RedisHost: "127.0.0.1", RedisPort: "3", Workers: 1, Connections: 100, Files: 1000, OpenFileCache: 300, Memory: "1GiB",
 	}
 }
 

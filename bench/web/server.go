@@ -111,7 +111,7 @@ func configure(p place, template, file string, change func(*peers.Settings)) (pa
 	}
 	s := p.settings()
 	s.Addr = addr
-	s.Host, _, _ = net.SplitHostPort(addr)
+	s.Host, s.Port, _ = net.SplitHostPort(addr)
 	if change != nil {
 		change(&s)
 	}
