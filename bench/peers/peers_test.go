@@ -21,7 +21,7 @@ func TestRender(t *testing.T) {
 	for name, has := range map[string][]string{
 		"nginx.conf.tmpl":   {"listen 127.0.0.1:1 reuseport", "server 127.0.0.1:2;", "location /svc999/", "worker_processes 1;", "open_file_cache max=300"},
 		"haproxy.cfg.tmpl":  {"bind 127.0.0.1:1", "server app 127.0.0.1:2", "-f /d/services.lst", "nbthread 1"},
-		"caddy.tmpl":        {"http://127.0.0.1:1 {", "bind 127.0.0.1", "reverse_proxy 127.0.0.1:2 {"},
+		"caddy.tmpl":        {"http://:1 {", "bind 127.0.0.1", "reverse_proxy 127.0.0.1:2 {"},
 		"varnish.vcl.tmpl":  {`.port = "2"`},
 		"pillion.yaml.tmpl": {`path: "/svc999/**"`, "memory: 1GiB"},
 	} {
