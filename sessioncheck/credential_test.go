@@ -132,3 +132,13 @@ func FuzzCookieLine(f *testing.F) {
 		}
 	})
 }
+
+func TestIDByteKnowsEveryCharacter(t *testing.T) {
+	const others = "-_.~+/=:"
+	for c := range 256 {
+		b := byte(c)
+		if want := isAlnum(b) || strings.IndexByte(others, b) >= 0; idByte(b) != want {
+			t.Errorf("%q: %v", b, !want)
+		}
+	}
+}
