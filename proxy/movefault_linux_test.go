@@ -50,9 +50,11 @@ func TestCutMovedBody(t *testing.T) {
 			c.ask(t, fmt.Sprintf("/%d/%d", i, 2<<20))
 			c.whole(t, noise(uint64(i), 2<<20))
 		}
-		if m.bytes.Load() == 0 || p.handler.PipesLeft() != proxy.MaxPipes {
-			t.Errorf("%d bytes moved, %d pipes left", m.bytes.Load(), p.handler.PipesLeft())
+		if m.bytes.Load() == 0 {
+			t.Error("nothing was moved")
 		}
+		// The last goes back after its answer.
+		eventually(t, "all pipes are back", func() bool { return p.handler.PipesLeft() == proxy.MaxPipes })
 	}
 }
 
