@@ -22,8 +22,9 @@ const (
 )
 
 // memory is a table of values read through client-side caching, by the hash of their
-// keys, in shards with a lock each. No value is given for another's key: see isCalled. Its size is bounded; the SIEVE policy evicts: a hit costs one
-// flag, and a scan of keys that are read once does not flush the others.
+// keys, in shards with a lock each. No value is given for another's key: see isCalled. Its
+// size is bounded; the SIEVE policy evicts: a hit costs one flag, and a scan of keys that
+// are read once does not flush the others.
 type memory struct {
 	seed      maphash.Seed
 	shards    []shard
