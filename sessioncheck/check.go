@@ -247,7 +247,7 @@ func (c *Checker) account(r Result, fromMemory bool, now time.Time) {
 		c.counters.grace.Add(1)
 		return
 	case fromMemory:
-		c.counters.memory[r.Session.sessionKey[1]%hitShards].Add(1)
+		c.counters.memory[r.Session.shard].Add(1)
 	default:
 		c.counters.redis.Add(1)
 	}

@@ -19,6 +19,7 @@ type source struct {
 	header bool
 	bearer bool // of the header, what stands behind "Bearer "
 	name   string
+	line   string           // the field that it is in, in lower case
 	verify formats.Verifier // nil: the id stands as it is
 }
 
@@ -32,6 +33,9 @@ func compileSources(cfg *Config) []source {
 			out[i] = source{header: true, bearer: true, name: "authorization"}
 		case s.Header != "":
 			out[i] = source{header: true, name: strings.ToLower(s.Header)}
+		}
+		if out[i].line = "cookie"; out[i].header {
+			out[i].line = out[i].name
 		}
 		if f.Name != "json" {
 			out[i].verify, _ = f.Verifier(cfg.Secrets, s.Cookie)
@@ -95,6 +99,10 @@ func scanLines(sources []source, raw []byte, all *[maxSources + 1]found) bool {
 			}
 			continue
 		}
+		if len(line) == 0 || !mayBegin(sources, line[0]) {
+			counted = false
+			continue
+		}
 		i := bytes.IndexByte(line, ':')
 		if i < 0 {
 			counted = false
@@ -106,12 +114,22 @@ func scanLines(sources []source, raw []byte, all *[maxSources + 1]found) bool {
 	return true
 }
 
+// mayBegin says whether a line that begins with this byte can be of any source: of most
+// lines nothing more is looked at.
+func mayBegin(sources []source, first byte) bool {
+	for i := range sources {
+		if sources[i].line[0]|0x20 == first|0x20 {
+			return true
+		}
+	}
+	return false
+}
+
 // mayCount says whether a line whose name has this length can be of any source: most have
 // another, and nothing more of them is looked at.
 func mayCount(sources []source, length int) bool {
 	for i := range sources {
-		s := &sources[i]
-		if s.header && length == len(s.name) || !s.header && length == len("cookie") {
+		if length == len(sources[i].line) {
 			return true
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func defaultSources() []source {
-	return []source{{header: true, name: "x-session-id"}, {name: "session_id"}}
+	return []source{{header: true, name: "x-session-id", line: "x-session-id"}, {name: "session_id", line: "cookie"}}
 }
 
 func extract(raw string) (string, Reason) {
