@@ -58,15 +58,41 @@ type found struct {
 	ids      [maxCandidates][]byte // distinct, with a valid form
 }
 
+// Fields is a header that has been taken apart: names without white space, values with
+// none around them, and no line that goes on in the next. Its bytes are only read.
+type Fields interface {
+	FieldCount() int
+	Field(i int) (name, value []byte)
+}
+
 // credentials finds the ids of the first source that is present. The ids are the
 // ones to try, in order; with none, the reason says why.
 func credentials(sources []source, raw []byte, all *[maxSources + 1]found) ([][]byte, Reason) {
-	for i := range sources {
-		all[i] = found{buf: all[i].buf[:0]}
-	}
+	forget(sources, all)
 	if !scanLines(sources, raw, all) {
 		return nil, ReasonBadID
 	}
+	return firstPresent(sources, all)
+}
+
+// fieldCredentials is credentials of a header that has been taken apart.
+func fieldCredentials(sources []source, fields Fields, all *[maxSources + 1]found) ([][]byte, Reason) {
+	forget(sources, all)
+	for i := range fields.FieldCount() {
+		if name, value := fields.Field(i); mayCount(sources, name) {
+			scanLine(sources, name, value, all)
+		}
+	}
+	return firstPresent(sources, all)
+}
+
+func forget(sources []source, all *[maxSources + 1]found) {
+	for i := range sources {
+		all[i] = found{buf: all[i].buf[:0]}
+	}
+}
+
+func firstPresent(sources []source, all *[maxSources + 1]found) ([][]byte, Reason) {
 	for i := range sources {
 		f := &all[i]
 		switch {
@@ -99,37 +125,22 @@ func scanLines(sources []source, raw []byte, all *[maxSources + 1]found) bool {
 			}
 			continue
 		}
-		if len(line) == 0 || !mayBegin(sources, line[0]) {
-			counted = false
-			continue
-		}
 		i := bytes.IndexByte(line, ':')
 		if i < 0 {
 			counted = false
 			continue
 		}
 		name := trimRight(line[:i])
-		counted = mayCount(sources, len(name)) && scanLine(sources, name, trim(line[i+1:]), all)
+		counted = mayCount(sources, name) && scanLine(sources, name, trim(line[i+1:]), all)
 	}
 	return true
 }
 
-// mayBegin says whether a line that begins with this byte can be of any source: of most
-// lines nothing more is looked at.
-func mayBegin(sources []source, first byte) bool {
+// mayCount says whether a line of this name can be of any source, by its length and first
+// byte: nothing more is looked at of most lines.
+func mayCount(sources []source, name []byte) bool {
 	for i := range sources {
-		if sources[i].line[0]|0x20 == first|0x20 {
-			return true
-		}
-	}
-	return false
-}
-
-// mayCount says whether a line whose name has this length can be of any source: most have
-// another, and nothing more of them is looked at.
-func mayCount(sources []source, length int) bool {
-	for i := range sources {
-		if length == len(sources[i].line) {
+		if line := sources[i].line; len(name) == len(line) && name[0]|0x20 == line[0]|0x20 {
 			return true
 		}
 	}
