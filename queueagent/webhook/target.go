@@ -35,10 +35,10 @@ func newTarget(setting, raw string, app *place, t TLS) (*target, error) {
 		return nil, fmt.Errorf("%s %q is a path: set App, the application that it is on, or write a whole URL", setting, raw)
 	}
 	path := u.EscapedPath()
+	public := app.shown + strings.ReplaceAll(path, mark, typeHole)
 	if path == "" {
 		path = "/"
 	}
-	public := app.shown + strings.ReplaceAll(path, mark, typeHole)
 	if u.RawQuery != "" {
 		path += "?" + visible(u.RawQuery)
 	}

@@ -94,6 +94,21 @@ func TestTargetRefuses(t *testing.T) {
 	}
 }
 
+func TestPublicURL(t *testing.T) {
+	for raw, want := range map[string]string{
+		"http://h:1/tasks/{type}": "http://h:1/tasks/{type}", "https://h/p%20q?key=secret": "https://h/p%20q", "http://[::1]:8": "http://[::1]:8",
+		"/tasks/{type}?key=secret": "http://unix:/run/app.sock:/tasks/{type}",
+	} {
+		e, err := New(Config{URL: raw, App: App{Address: "/run/app.sock"}, Timeout: time.Second}, Task{}, "q", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.URL(); got != want {
+			t.Errorf("%s is shown as %s: want %s", raw, got, want)
+		}
+	}
+}
+
 // FuzzTargetURI: no type leads out of its place in the path.
 func FuzzTargetURI(f *testing.F) {
 	f.Add("email")
