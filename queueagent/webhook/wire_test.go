@@ -33,6 +33,12 @@ func newApplication(tb testing.TB, answer func(*http.Request) string) *applicati
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return newApplicationOn(tb, ln, answer)
+}
+
+// newApplicationOn is newApplication on a listener, which it closes.
+func newApplicationOn(tb testing.TB, ln net.Listener, answer func(*http.Request) string) *application {
+	tb.Helper()
 	a := &application{url: "http://" + ln.Addr().String(), seen: make(chan *http.Request, 64), got: make(chan []byte, 64)}
 	done := make(chan struct{})
 	go func() {
