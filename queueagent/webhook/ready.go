@@ -65,6 +65,9 @@ func (e *Endpoint) askReady(br *bufio.Reader, write func(message) error, resp *f
 	if err := write(message{head: append(head, "\r\n"...)}); err != nil {
 		return err
 	}
+	if _, err := br.Peek(1); err != nil {
+		return err // why there is no answer: what reads the header does not tell
+	}
 	for {
 		// An interim answer (RFC 9110 section 15.2) is not the answer. The body does not
 		// matter.
