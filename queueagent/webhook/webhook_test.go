@@ -37,7 +37,7 @@ func TestSecretForms(t *testing.T) {
 }
 
 // testApp is where the paths of these tests are.
-var testApp = &place{network: "unix", addr: "/run/app.sock", host: "localhost"}
+func testApp() *place { return &place{network: "unix", addr: "/run/app.sock", host: "localhost"} }
 
 func TestTargetURI(t *testing.T) {
 	for _, c := range []struct{ url, typ, want string }{
@@ -53,7 +53,7 @@ func TestTargetURI(t *testing.T) {
 		{"/a:b/{type}?q=1", "t", "/a:b/t?q=1"},
 		{"/", "t", "/"},
 	} {
-		tg, err := newTarget("webhook.url", c.url, testApp, TLS{})
+		tg, err := newTarget("webhook.url", c.url, testApp(), TLS{})
 		if err != nil {
 			t.Errorf("%s: %v", c.url, err)
 			continue
@@ -63,7 +63,7 @@ func TestTargetURI(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{"http://h/tasks/{type}", "/tasks/{type}", "/{type}"} {
-		tg, _ := newTarget("webhook.url", raw, testApp, TLS{})
+		tg, _ := newTarget("webhook.url", raw, testApp(), TLS{})
 		for _, typ := range []string{"", ".", "..", "../admin", `a\..\b`, "a/.."} {
 			if got, ok := tg.uri(nil, typ); ok {
 				t.Errorf("%s: type %q gives %s: want none", raw, typ, got)
@@ -78,14 +78,14 @@ func TestTargetRefuses(t *testing.T) {
 		"http://user:pw@h/", "http://user:pw@h:{type}/", "http://h:{type}/", "unix:///x", "http://h/%zz",
 		"//h/x", "///x", "//user:pw@h/", "/?t={type}", "/x#{type}", "/%zz",
 	} {
-		if tg, err := newTarget("webhook.url", raw, testApp, TLS{}); err == nil {
+		if tg, err := newTarget("webhook.url", raw, testApp(), TLS{}); err == nil {
 			t.Errorf("%q is taken as %+v", raw, tg)
 		} else if strings.Contains(err.Error(), "hole") || strings.Contains(err.Error(), "pw") {
 			t.Errorf("%q: the error says %q", raw, err)
 		}
 	}
 	for raw, addr := range map[string]string{"http://h/": "h:80", "https://h/": "h:443", "http://[::1]/": "[::1]:80", "http://h:8/": "h:8"} {
-		if tg, err := newTarget("webhook.url", raw, testApp, TLS{}); err != nil || tg.addr != addr || (tg.tls != nil) != strings.HasPrefix(raw, "https") {
+		if tg, err := newTarget("webhook.url", raw, testApp(), TLS{}); err != nil || tg.addr != addr || (tg.tls != nil) != strings.HasPrefix(raw, "https") {
 			t.Errorf("%q: %+v, %v", raw, tg, err)
 		}
 	}
@@ -114,7 +114,7 @@ func FuzzTargetURI(f *testing.F) {
 	f.Add("email")
 	f.Add("../..")
 	f.Add("a\r\nHost: evil")
-	tg, err := newTarget("webhook.url", "/a/{type}/b", testApp, TLS{})
+	tg, err := newTarget("webhook.url", "/a/{type}/b", testApp(), TLS{})
 	if err != nil {
 		f.Fatal(err)
 	}
