@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
@@ -21,7 +20,8 @@ type QueueInfo struct {
 	Stats QueueStats
 	// Depth is nil while Redis does not tell.
 	Depth *Depth
-	// Source is the key that is drained; Webhook the URL, without what may be secret in it.
+	// Source is the key that is drained; Webhook says where tasks go, without what may be
+	// secret, as webhook.Endpoint.URL does.
 	Source, Webhook string
 	Concurrency     int
 	FIFO            bool
@@ -35,7 +35,7 @@ func (a *Agent) Queues(ctx context.Context) ([]QueueInfo, error) {
 	out := make([]QueueInfo, len(a.queues))
 	for i, q := range a.queues {
 		out[i] = QueueInfo{
-			Stats: q.snapshot(), Source: q.store.Keys.Source, Webhook: publicURL(q.cfg.Webhook.URL),
+			Stats: q.snapshot(), Source: q.store.Keys.Source, Webhook: q.hook.URL(),
 			Concurrency: q.cfg.Concurrency, FIFO: q.cfg.FIFO, Rate: q.cfg.Rate, Retry: q.cfg.Retry,
 		}
 	}
@@ -44,19 +44,6 @@ func (a *Agent) Queues(ctx context.Context) ([]QueueInfo, error) {
 		out[i].Depth = &depths[i]
 	}
 	return out, err
-}
-
-// publicURL leaves out of a URL what may be secret: user, password and query.
-func publicURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return ""
-	}
-	public := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	if s, err := url.PathUnescape(public.String()); err == nil {
-		return s // {type} as it was written
-	}
-	return public.String()
 }
 
 func (a *Agent) queue(name string) (*queue, error) {

@@ -249,16 +249,6 @@ func TestUnknownQueue(t *testing.T) {
 	}
 }
 
-func TestPublicURL(t *testing.T) {
-	for in, want := range map[string]string{
-		"http://h:1/tasks/{type}": "http://h:1/tasks/{type}", "https://user:pw@h/p?key=secret": "https://h/p", "http://[::1]:8/": "http://[::1]:8/",
-	} {
-		if got := publicURL(in); got != want {
-			t.Errorf("%s is shown as %s: want %s", in, got, want)
-		}
-	}
-}
-
 func TestDistributions(t *testing.T) {
 	d := newDistributions()
 	now := time.Now()

@@ -3,7 +3,6 @@ package webhook
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"time"
@@ -14,7 +13,6 @@ import (
 )
 
 const (
-	dialTimeout = 5 * time.Second
 	// maxAnswer bounds how much of an answer's body is read.
 	maxAnswer  = 64 << 10
 	bufferSize = 8 << 10
@@ -53,11 +51,6 @@ func (t *transport) Read(p []byte) (int, error) {
 	return t.conn.Read(p)
 }
 
-// dialError is a failure to connect: the request has not been sent.
-type dialError struct{ error }
-
-func (e dialError) Unwrap() error { return e.error }
-
 // noAnswerError: the connection ended before the first byte of an answer.
 type noAnswerError struct{ error }
 
@@ -81,7 +74,11 @@ func (t *transport) post(ctx context.Context, lease Lease, until time.Time, m me
 	if err := t.dial(ctx, until); err != nil {
 		return err
 	}
-	return t.roundTrip(lease, m, resp, false)
+	err := t.roundTrip(lease, m, resp, false)
+	if isSilent(err) && t.refused(err) {
+		return dialError{t.explained(err)}
+	}
+	return err
 }
 
 // again sends the request once more, when a kept connection ended without an answer.
@@ -109,39 +106,6 @@ func (t *transport) usable(ask bool) bool {
 		return false
 	}
 	return true
-}
-
-func (t *transport) dial(ctx context.Context, until time.Time) error {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	raw, err := t.dialer.DialContext(ctx, "tcp", t.target.addr)
-	if err != nil {
-		return dialFailed(ctx, err)
-	}
-	t.raw, t.conn = raw, raw
-	if t.target.tls != nil {
-		hctx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		tc := tls.Client(raw, t.target.tls)
-		if err := tc.HandshakeContext(hctx); err != nil {
-			_ = raw.Close()
-			t.conn, t.raw = nil, nil
-			return dialFailed(ctx, err)
-		}
-		t.conn = tc
-	}
-	t.idle.watch(raw)
-	t.ask.Watch(t.conn)
-	t.br.Reset(t)
-	return nil
-}
-
-// dialFailed tells a failed dial from one that the caller has ended.
-func dialFailed(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return context.Canceled
-	}
-	return dialError{err}
 }
 
 // roundTrip sends the request and reads the answer. With ask, it gives

@@ -33,6 +33,12 @@ func newApplication(tb testing.TB, answer func(*http.Request) string) *applicati
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return newApplicationOn(tb, ln, answer)
+}
+
+// newApplicationOn is newApplication on a listener, which it closes.
+func newApplicationOn(tb testing.TB, ln net.Listener, answer func(*http.Request) string) *application {
+	tb.Helper()
 	a := &application{url: "http://" + ln.Addr().String(), seen: make(chan *http.Request, 64), got: make(chan []byte, 64)}
 	done := make(chan struct{})
 	go func() {
@@ -351,6 +357,10 @@ func TestNewRefuses(t *testing.T) {
 		"webhook.accepted_lease":  func(c *Config) { c.AcceptedLease = time.Millisecond },
 		"webhook.ready \"x\"":     func(c *Config) { c.Ready = "x" },
 		"one URL or path":         func(c *Config) { c.Ready = "/{type}" },
+		"webhook.tls is set":      func(c *Config) { c.TLS.ServerName = "h" },
+		"webhook.tls.ca: ":        func(c *Config) { c.Ready, c.TLS.CA = "https://h/", "absent.pem" },
+		"webhook.tls.cert and":    func(c *Config) { c.URL, c.TLS.Key = "https://h/", "absent.key" },
+		"webhook.tls.min_version": func(c *Config) { c.URL, c.TLS.MinVersion = "https://h/", "1.1" },
 		"the same header":         func(c *Config) { c.Headers = map[string]string{"X-A": "SECRET", "x-a": "SECRET"} },
 		"keep at most 32": func(c *Config) {
 			c.Headers = make(map[string]string)
