@@ -354,7 +354,7 @@ func (s *Store) run(ctx context.Context, script *rueidis.Lua, keys, args []strin
 		return nil, err
 	}
 	if now > 0 {
-		s.clock.note(now, sent)
+		s.clock.note(now, sent, time.Now())
 	}
 	return reply, nil
 }
