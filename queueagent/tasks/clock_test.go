@@ -47,7 +47,7 @@ func TestIdleReapTellsTheTime(t *testing.T) {
 // reply, and after a clock has been set or has drifted.
 func TestReachedIsNeverAhead(t *testing.T) {
 	s := &Store{clock: newClock()}
-	now := time.Now()
+	now := s.clock.base
 	for _, step := range []struct {
 		name        string
 		ahead       time.Duration // of the clock of Redis
