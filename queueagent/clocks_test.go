@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"github.com/rs/zerolog"
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
@@ -108,5 +109,21 @@ func TestTheAgeOfATaskGoesByTheClockOfRedis(t *testing.T) {
 	eventually(t, "decided", func() bool { st := a.Stats()[0]; return st.Delivered+st.DeadLettered == 1 })
 	if st := a.Stats()[0]; st.Delivered != 1 {
 		t.Errorf("%+v: want it delivered at the second attempt", st)
+	}
+}
+
+// What an operator says of times goes by the clock that dates tasks, before anything else
+// has asked for it.
+func TestNowIsTheClockOfRedis(t *testing.T) {
+	r := newOtherClock(t, time.Hour)
+	a, err := New([]Config{testConfig("q", tasks.List, "l", "http://127.0.0.1:1/")}, r.redis, "t:", "agent-1", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if off := time.Since(a.Now(context.Background(), "q")) + time.Hour; off.Abs() > patience {
+		t.Errorf("off by %s", off)
+	}
+	if off := time.Since(a.Now(context.Background(), "other")); off.Abs() > patience {
+		t.Errorf("of no queue: off by %s", off)
 	}
 }

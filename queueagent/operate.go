@@ -59,6 +59,17 @@ func publicURL(text string) string {
 	return public.String()
 }
 
+// Now gives the time by the clock of Redis, by which all times of a queue go. As long as
+// Redis has never told it, and for a queue that there is not, it is this machine's.
+func (a *Agent) Now(ctx context.Context, name string) time.Time {
+	if q := a.find(name); q != nil {
+		if now, err := q.store.Clock(ctx); err == nil {
+			return now
+		}
+	}
+	return time.Now()
+}
+
 func (a *Agent) queue(name string) (*queue, error) {
 	if q := a.find(name); q != nil {
 		return q, nil

@@ -85,9 +85,9 @@ func (s *Store) Now() time.Time {
 // Local turns a time by the clock of Redis, in ms, into one by ours.
 func (s *Store) Local(redisMS int64) time.Time { return s.clock.local(redisMS) }
 
-// now estimates the clock of Redis from the last reply that told it; it asks
+// Clock estimates the clock of Redis from the last reply that told it; it asks
 // when there was none.
-func (s *Store) now(ctx context.Context) (time.Time, error) {
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
 	if s.clock.skew.Load() == 0 {
 		c, err := s.client()
 		if err != nil {

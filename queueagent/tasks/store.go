@@ -104,7 +104,7 @@ type Claimed struct {
 // error, the same seq must be sent again, with the same acks, until it succeeds; a seq is
 // never used for a second claim.
 func (s *Store) Claim(ctx context.Context, seq uint64, n int, acks ...string) (Claimed, error) {
-	now, err := s.now(ctx)
+	now, err := s.Clock(ctx)
 	if err != nil {
 		return Claimed{}, err
 	}
