@@ -7,7 +7,10 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // The errors of Resolve, beside *UnknownQueueError.
@@ -107,15 +110,47 @@ func (a *Agent) Resolve(ctx context.Context, name string, r tasks.Resolution) er
 	if r.Token == "" {
 		return q.overrule(ctx, r)
 	}
-	done, next, err := q.store.Resolve(ctx, r)
+	return q.resolve(ctx, r, kindApplication)
+}
+
+// The kinds of what is said of a task outside of an answer: by the application, or by an
+// operator.
+const (
+	kindApplication = "application"
+	kindOperator    = "operator"
+)
+
+// resolve ends or extends a lease, and counts and logs what comes of it as of an answer.
+func (q *queue) resolve(ctx context.Context, r tasks.Resolution, kind string) error {
+	got, err := q.store.Resolve(ctx, r)
 	switch {
 	case err != nil:
 		return err
-	case !done:
+	case !got.Done:
 		return ErrNoLease
 	}
-	q.alarm.set(next)
+	q.alarm.set(got.Next)
+	poke(q.handed) // the lease may be a short one now
+	switch {
+	case r.Action == tasks.ActAck:
+		q.stats.delivered.Add(1)
+	case got.Dead != "":
+		q.stats.failed.Add(1)
+		q.stats.dead.Add(1)
+		q.resolved(q.log.Error(), r, got, kind).Str("detail", webhook.Printable([]byte(r.Detail), maxDetail)).
+			Str("reason", got.Dead).Msg("task moved to the dead letters")
+	case r.Action == tasks.ActRetry && got.Attempts > 0:
+		q.stats.failed.Add(1)
+		q.stats.retries.Add(1)
+		q.resolved(q.failed.Warn(), r, got, kind).Dur("next_ms", r.After).Time("next", time.Now().Add(r.After).UTC()).Msg("delivery failed")
+	}
 	return nil
+}
+
+// resolved puts in what each such line has.
+func (q *queue) resolved(e *zerolog.Event, r tasks.Resolution, got tasks.Resolved, kind string) *zerolog.Event {
+	q.stats.fail(kind)
+	return e.Str("id", r.ID).Str("kind", kind).Int("attempt", got.Attempts).Int("max_attempts", q.cfg.Retry.MaxAttempts)
 }
 
 // overrule is Resolve without a token.
@@ -137,12 +172,7 @@ func (q *queue) overrule(ctx context.Context, r tasks.Resolution) error {
 		return fmt.Errorf("%w; a task that waits for a retry can only be acknowledged", ErrNoTask)
 	}
 	r.Token = token
-	done, next, err := q.store.Resolve(ctx, r)
-	if err == nil && !done {
-		err = ErrNoLease
-	}
-	q.alarm.set(next)
-	return err
+	return q.resolve(ctx, r, kindOperator)
 }
 
 // DeadLetters gives a page of a queue's dead letters.

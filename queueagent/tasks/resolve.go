@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -26,18 +28,41 @@ type Resolution struct {
 	Detail    string        // bury
 }
 
-// Resolve does what the application says. It is false when the token's lease has ended:
-// then nothing was changed. next is when a retry is due; zero: none waits.
-func (s *Store) Resolve(ctx context.Context, r Resolution) (done bool, next time.Time, err error) {
+// Resolved is what Resolve did.
+type Resolved struct {
+	// Done is false when the token's lease has ended: then nothing was changed.
+	Done bool
+	// Next is when a retry is due; zero: none waits.
+	Next time.Time
+	// Attempts are the failed attempts of the task, Dead why it went to the dead letters, or
+	// "": of a retry, of which it was the last attempt, too.
+	Attempts int
+	Dead     string
+}
+
+// calledFailed is the detail of a task whose last attempt somebody has called failed.
+const calledFailed = "the attempt was called failed after its delivery"
+
+// Resolve does what the application says.
+func (s *Store) Resolve(ctx context.Context, r Resolution) (Resolved, error) {
 	k := &s.Keys
-	reply, err := s.run(ctx, s.Scripts.resolve, []string{k.Records, k.Leases, k.Retry, k.Dead},
-		[]string{r.ID + "|" + r.Token, string(r.Action), millis(max(r.After, 0)), r.Reason, r.Detail})
-	if err != nil {
-		return false, time.Time{}, err
+	if r.Action == ActRetry {
+		r.Detail = calledFailed
 	}
-	n, err := ints(reply, 3)
+	reply, err := s.run(ctx, s.Scripts.resolve, []string{k.Records, k.Leases, k.Retry, k.Dead}, []string{
+		r.ID + "|" + r.Token, string(r.Action), millis(max(r.After, 0)), r.Reason, r.Detail,
+		strconv.Itoa(s.MaxAttempts), millis(s.MaxAge),
+	})
 	if err != nil {
-		return false, time.Time{}, err
+		return Resolved{}, err
 	}
-	return n[1] == 1, s.clock.after(n[0], n[2]), nil
+	if len(reply) != 5 {
+		return Resolved{}, fmt.Errorf("resolve gave %d values: want 5", len(reply))
+	}
+	n, err := ints(reply[:4], 4)
+	if err != nil {
+		return Resolved{}, err
+	}
+	dead, err := reply[4].ToString()
+	return Resolved{Done: n[1] == 1, Next: s.clock.after(n[0], n[2]), Attempts: int(n[3]), Dead: dead}, err
 }
