@@ -120,8 +120,11 @@ const (
 	kindOperator    = "operator"
 )
 
-// resolve ends or extends a lease, and counts and logs what comes of it as of an answer.
+// resolve ends or extends a lease.
 func (q *queue) resolve(ctx context.Context, r tasks.Resolution, kind string) error {
+	if r.Action == tasks.ActRetry {
+		r.Detail = "the attempt was called failed after its delivery"
+	}
 	got, err := q.store.Resolve(ctx, r)
 	switch {
 	case err != nil:
@@ -131,6 +134,12 @@ func (q *queue) resolve(ctx context.Context, r tasks.Resolution, kind string) er
 	}
 	q.alarm.set(got.Next)
 	poke(q.handed) // the lease may be a short one now
+	q.noteResolved(r, got, kind)
+	return nil
+}
+
+// noteResolved counts and logs as note does.
+func (q *queue) noteResolved(r tasks.Resolution, got tasks.Resolved, kind string) {
 	switch {
 	case r.Action == tasks.ActAck:
 		q.stats.delivered.Add(1)
@@ -144,7 +153,6 @@ func (q *queue) resolve(ctx context.Context, r tasks.Resolution, kind string) er
 		q.stats.retries.Add(1)
 		q.resolved(q.failed.Warn(), r, got, kind).Dur("next_ms", r.After).Time("next", time.Now().Add(r.After).UTC()).Msg("delivery failed")
 	}
-	return nil
 }
 
 // resolved puts in what each such line has.

@@ -244,16 +244,19 @@ func TestWhatIsSaidIsCounted(t *testing.T) {
 		asOperator bool
 		want       QueueStats // the sum so far
 		line       string
+		before     int // failed attempts
 	}{
-		{tasks.ActAck, false, QueueStats{Delivered: 1}, ""},
-		{tasks.ActAck, true, QueueStats{Delivered: 1}, ""},
-		{tasks.ActRelease, false, QueueStats{Delivered: 1}, ""},
-		{tasks.ActRetry, false, QueueStats{Delivered: 1, Failed: 1, Retries: 1}, `"kind":"application","attempt":1,"max_attempts":10,"next_ms"`},
-		{tasks.ActBury, true, QueueStats{Delivered: 1, Failed: 2, Retries: 1, DeadLettered: 1}, `"kind":"operator","attempt":1,"max_attempts":10,"detail":"why\\n","reason":"operator"`},
+		{tasks.ActAck, false, QueueStats{Delivered: 1}, "", 0},
+		{tasks.ActAck, true, QueueStats{Delivered: 1}, "", 0},
+		{tasks.ActRelease, false, QueueStats{Delivered: 1}, "", 0},
+		{tasks.ActRetry, false, QueueStats{Delivered: 1, Failed: 1, Retries: 1}, `"kind":"application","attempt":1,"max_attempts":10,"next_ms"`, 0},
+		{tasks.ActBury, true, QueueStats{Delivered: 1, Failed: 2, Retries: 1, DeadLettered: 1}, `"kind":"operator","attempt":1,"max_attempts":10,"detail":"why\\n","reason":"operator"`, 0},
+		{tasks.ActRetry, true, QueueStats{Delivered: 1, Failed: 3, Retries: 1, DeadLettered: 2}, `"attempt":10,"max_attempts":10,"detail":"the attempt was called failed after its delivery","reason":"max_attempts"`, 9},
 	} {
 		r.do("DEL", q.store.Keys.Retry, q.store.Keys.Records)
 		r.do("RPUSH", "l", "x")
 		task := mustClaim(t, q.store, uint64(i+1), 1).Tasks[0]
+		r.do("HSET", q.store.Keys.Records, task.ID, fmt.Sprintf("r %d 0 %d\nx", c.before, task.Since.UnixMilli()))
 		res := tasks.Resolution{ID: task.ID, Token: task.Token(), Action: c.act, Reason: "operator", Detail: "why\n"}
 		if c.asOperator {
 			res.Token = ""

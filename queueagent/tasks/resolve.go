@@ -25,7 +25,7 @@ type Resolution struct {
 	Action    Action
 	After     time.Duration // extend: the lease from now; retry and release: the delay
 	Reason    string        // bury
-	Detail    string        // bury
+	Detail    string        // bury, and retry if that was the last attempt
 }
 
 // Resolved is what Resolve did.
@@ -40,15 +40,9 @@ type Resolved struct {
 	Dead     string
 }
 
-// calledFailed is the detail of a task whose last attempt somebody has called failed.
-const calledFailed = "the attempt was called failed after its delivery"
-
 // Resolve does what the application says.
 func (s *Store) Resolve(ctx context.Context, r Resolution) (Resolved, error) {
 	k := &s.Keys
-	if r.Action == ActRetry {
-		r.Detail = calledFailed
-	}
 	reply, err := s.run(ctx, s.Scripts.resolve, []string{k.Records, k.Leases, k.Retry, k.Dead}, []string{
 		r.ID + "|" + r.Token, string(r.Action), millis(max(r.After, 0)), r.Reason, r.Detail,
 		strconv.Itoa(s.MaxAttempts), millis(s.MaxAge),
