@@ -83,8 +83,8 @@ func TestPendingTaskComesAgain(t *testing.T) {
 	if gap := posts[1].at.Sub(posts[0].at); gap < 900*time.Millisecond {
 		t.Errorf("it came again after %s: want 1s", gap)
 	}
-	if st := a.Stats()[0]; st.Failed != 0 || st.LastError != "" {
-		t.Errorf("%+v: want no failure", st)
+	if st := a.Stats()[0]; st.Failed != 1 || st.LastError != kindUnacknowledged {
+		t.Errorf("%+v: want one failed attempt", st)
 	}
 }
 

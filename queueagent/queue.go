@@ -49,6 +49,7 @@ type queue struct {
 	giveUp   chan struct{}   // closed: stop trying to write results
 	armed    chan struct{}   // claimer to watcher: nothing there, watch; capacity 1
 	wake     chan struct{}   // watcher to claimer; capacity 1
+	handed   chan struct{}   // to the reaper: the application has a lease; capacity 1
 	waiting  atomic.Bool     // the claimer waits for a task
 	work     chan *delivery  // claimer to workers; never full, since each holds a slot
 	outcomes chan outcome    // workers to settler; never full, likewise

@@ -454,13 +454,14 @@ func TestPendAndResolve(t *testing.T) {
 			ask := Resolution{ID: task.ID, Token: task.Token(), Action: act, After: 2 * time.Hour, Reason: "rejected", Detail: "no"}
 			wrong := ask
 			wrong.Token += "x"
-			if done, _, err := s.Resolve(ctx, wrong); done || err != nil {
-				t.Errorf("%s with a wrong token: %v, %v", act, done, err)
+			if got, err := s.Resolve(ctx, wrong); got.Done || err != nil {
+				t.Errorf("%s with a wrong token: %+v, %v", act, got, err)
 			}
-			done, next, err := s.Resolve(ctx, ask)
-			if !done || err != nil {
-				t.Fatalf("%s: %v, %v", act, done, err)
+			got, err := s.Resolve(ctx, ask)
+			if !got.Done || err != nil {
+				t.Fatalf("%s: %+v, %v", act, got, err)
 			}
+			next := got.Next
 			if !pended && pend() != map[bool]int{true: 1, false: 0}[act == ActExtend] {
 				t.Errorf("%s: the late 202 changed something", act)
 			}

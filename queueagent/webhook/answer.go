@@ -45,7 +45,7 @@ const (
 type Result uint8
 
 const (
-	// ResultNone: there is no such header, or none that is known.
+	// ResultNone: there is no such header.
 	ResultNone Result = iota
 	// ResultAck: the task is done.
 	ResultAck
@@ -121,7 +121,11 @@ func kindOf(err error) Kind {
 func (s *Sender) read(now time.Time) Answer {
 	h := &s.resp.Header
 	a := Answer{Status: s.resp.StatusCode(), RetryAfter: parseRetryAfter(h.Peek("Retry-After"), now)}
-	a.Result = parseResult(h.Peek("Pillion-Result"))
+	var ok bool
+	if a.Result, ok = parseResult(h.Peek("Pillion-Result")); !ok {
+		// Taken for none, a 200 that means a dead letter would end the task.
+		return failed(fmt.Errorf("the answer's Pillion-Result is %q: want ack, retry or dead-letter", Printable(h.Peek("Pillion-Result"), 64)))
+	}
 	if a.Status/100 != 2 || a.Result == ResultRetry || a.Result == ResultDeadLetter {
 		a.Excerpt = Printable(s.resp.Body(), maxExcerpt)
 	}
@@ -130,7 +134,6 @@ func (s *Sender) read(now time.Time) Answer {
 	}
 	a.Lease = s.end.accepted
 	if v := h.Peek("Pillion-Lease"); len(v) > 0 {
-		var ok bool
 		if a.Lease, ok = parseLease(string(v)); !ok {
 			return failed(fmt.Errorf("the answer's Pillion-Lease is %q: want seconds, or a duration such as 5m", Printable(v, 64)))
 		}
@@ -138,16 +141,19 @@ func (s *Sender) read(now time.Time) Answer {
 	return a
 }
 
-func parseResult(v []byte) Result {
+// parseResult reads the header; false: it says something that cannot be understood.
+func parseResult(v []byte) (Result, bool) {
 	switch string(v) {
+	case "":
+		return ResultNone, true
 	case "ack":
-		return ResultAck
+		return ResultAck, true
 	case "retry":
-		return ResultRetry
+		return ResultRetry, true
 	case "dead-letter":
-		return ResultDeadLetter
+		return ResultDeadLetter, true
 	}
-	return ResultNone
+	return ResultNone, false
 }
 
 // parseLease reads a number of seconds, or a duration, and keeps it within its bounds.

@@ -17,10 +17,15 @@ type Request struct {
 	Payload string
 	// Attempt counts from 1.
 	Attempt int
-	// Reason says why the task is delivered now: first, retry or crash.
+	// Reason says why the task is delivered now: first, retry, crash or replay.
 	Reason string
 	// First is when the task could first have been delivered; zero: unknown.
 	First time.Time
+	// Now is the time by which task.due and task.expires are judged: that of the clock by
+	// which whoever claims tasks judges all else. Zero: this machine's. What receivers
+	// compare with their own clocks, webhook-timestamp and Pillion-Deadline, is by this
+	// machine's in any case.
+	Now time.Time
 	// Token lets the application acknowledge the task later; empty: there is none.
 	Token string
 }

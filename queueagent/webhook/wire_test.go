@@ -240,7 +240,6 @@ func TestAnswers(t *testing.T) {
 		"ack":              {with("500 X", "Pillion-Result: ack\r\n"), Answer{Status: 500, RetryAfter: none, Result: ResultAck, Excerpt: "no"}},
 		"retry":            {with("200 X", "PILLION-RESULT: retry\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultRetry, Excerpt: "no"}},
 		"dead letter":      {with("422 X", "Pillion-Result: dead-letter\r\n"), Answer{Status: 422, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
-		"unknown":          {with("200 X", "Pillion-Result: ACK\r\n"), Answer{Status: 200, RetryAfter: none}},
 		"202":              {with("202 X", ""), Answer{Status: 202, RetryAfter: none}},
 		"lease in seconds": {with("202 X", "Pillion-Lease: 90\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 90 * time.Second}},
 		"lease":            {with("202 X", "Pillion-Lease: 5m\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 5 * time.Minute}},
@@ -264,6 +263,7 @@ func TestAnswers(t *testing.T) {
 		kind   Kind
 	}{
 		"bad lease": {with("202 X", "Pillion-Lease: soon\r\n"), KindBadResponse},
+		"no result": {with("200 X", "Pillion-Result: dead_letter\r\n"), KindBadResponse},
 		"not HTTP":  {"220 smtp.example.com\r\n\r\n", KindBadResponse},
 		"nothing":   {"", KindConnection},
 	} {

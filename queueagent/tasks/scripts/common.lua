@@ -75,6 +75,17 @@ local function ack(records, leases, retry, members)
   return removed
 end
 
+-- Why a task is given up after a failed attempt, which e counts already, when the next would
+-- be at that time in ms; nil: it is tried again. max_age is in ms; 0: it may be of any age.
+local function given_up(e, at, max_attempts, max_age)
+  if e.attempts >= max_attempts then
+    return 'max_attempts'
+  end
+  if max_age > 0 and at > tonumber(e.since) + max_age then
+    return 'max_age'
+  end
+end
+
 -- Moves a task to the dead letters. The stream is never trimmed here.
 local function bury(records, dead, id, e, reason, detail)
   redis.call('XADD', dead, '*', 'id', id, 'reason', reason, 'detail', detail,
