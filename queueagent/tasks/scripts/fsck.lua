@@ -82,7 +82,6 @@ end
 local function judge(id, list)
   local envelope, due = redis.call('HGET', records, id), redis.call('ZSCORE', retry, id)
   if #list > 0 and not list[1].named then
-    -- reap.lua would fail on it
     if fault(id, 'bad_lease') then
       end_leases(list, #list)
     end
@@ -99,7 +98,7 @@ local function judge(id, list)
   end
   if not string.find(envelope, ENVELOPE) then
     if fault(id, 'bad_record') then
-      bury(records, dead, id, {attempts = 0, abandons = 0, since = now, payload = envelope},
+      bury(records, leases, dead, id, {attempts = 0, abandons = 0, since = now, payload = envelope},
         'damaged', 'its record could not be read: the payload is the whole record')
       end_leases(list, #list)
       redis.call('ZREM', retry, id)

@@ -19,14 +19,14 @@ if not redis.call('ZSCORE', leases, member) then
   end
 end
 local id, act = id_of(member), ARGV[2]
+allow_memory(leases)
 if act == 'extend' then
-  redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
   redis.call('ZADD', leases, 'XX', now + tonumber(ARGV[3]), member)
   return {now, 1, until_head(retry, now)}
 end
-redis.call('ZREM', leases, member)
 if act == 'ack' then
   redis.call('HDEL', records, id)
+  redis.call('ZREM', leases, member)
   return {now, 1, until_head(retry, now)}
 end
 local envelope = redis.call('HGET', records, id)
@@ -36,7 +36,7 @@ if envelope then
     e.attempts = e.attempts + 1
   end
   if act == 'bury' then
-    bury(records, KEYS[4], id, e, ARGV[4], ARGV[5])
+    bury(records, leases, KEYS[4], id, e, ARGV[4], ARGV[5], member)
   else
     redis.call('ZADD', retry, now + tonumber(ARGV[3]), id)
     if act == 'retry' then
@@ -45,4 +45,5 @@ if envelope then
     end
   end
 end
+redis.call('ZREM', leases, member)
 return {now, 1, until_head(retry, now)}
