@@ -152,7 +152,8 @@ func (s *Store) parseClaim(reply []rueidis.RedisMessage, token string) (Claimed,
 	for i := 2; i < len(text); i += 2 {
 		t, err := parseEnvelope(text[i+1])
 		if err != nil {
-			return Claimed{}, err
+			// It must not hold up the others for ever.
+			t = Task{Payload: text[i+1], Damaged: err.Error(), Reason: First, Since: s.Now()}
 		}
 		t.ID, t.Member = text[i], text[i]+"|"+token
 		out.Tasks = append(out.Tasks, t)

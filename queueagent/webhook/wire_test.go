@@ -234,7 +234,11 @@ func TestAnswers(t *testing.T) {
 		"ack":              {with("500 X", "Pillion-Result: ack\r\n"), Answer{Status: 500, RetryAfter: none, Result: ResultAck, Excerpt: "no"}},
 		"retry":            {with("200 X", "PILLION-RESULT: retry\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultRetry, Excerpt: "no"}},
 		"dead letter":      {with("422 X", "Pillion-Result: dead-letter\r\n"), Answer{Status: 422, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
-		"unknown":          {with("200 X", "Pillion-Result: ACK\r\n"), Answer{Status: 200, RetryAfter: none}},
+		"upper case":       {with("200 X", "Pillion-Result: Dead-Letter\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
+		"no result":        {with("200 X", "Pillion-Result: \r\n"), Answer{Status: 200, RetryAfter: none}},
+		"long after":       {with("503 X", "retry-after: 99999999999999999999\r\n"), Answer{Status: 503, RetryAfter: (1<<31 - 1) * time.Second, Excerpt: "no"}},
+		"long header":      {with("200 X", "X: "+strings.Repeat("x", 60<<10)+"\r\n"), Answer{Status: 200, RetryAfter: none}},
+		"long interim":     {"HTTP/1.1 103 X\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n" + with("500 X", "X: "+strings.Repeat("x", 20<<10)+"\r\n"), Answer{Status: 500, RetryAfter: none, Excerpt: "no"}},
 		"202":              {with("202 X", ""), Answer{Status: 202, RetryAfter: none}},
 		"lease in seconds": {with("202 X", "Pillion-Lease: 90\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 90 * time.Second}},
 		"lease":            {with("202 X", "Pillion-Lease: 5m\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 5 * time.Minute}},
@@ -258,6 +262,8 @@ func TestAnswers(t *testing.T) {
 		kind   Kind
 	}{
 		"bad lease": {with("202 X", "Pillion-Lease: soon\r\n"), KindBadResponse},
+		"result":    {with("200 X", "Pillion-Result: failed\r\n"), KindBadResponse},
+		"header":    {with("200 X", "X: "+strings.Repeat("x", 70<<10)+"\r\n"), KindBadResponse},
 		"not HTTP":  {"220 smtp.example.com\r\n\r\n", KindBadResponse},
 		"nothing":   {"", KindConnection},
 	} {
