@@ -2,6 +2,7 @@ package queueagent
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,7 +144,8 @@ func (q *queue) trouble(err error) {
 		q.health.down(err)
 		return
 	}
-	msg := reply.Error()
+	// Without the script and its line: all of them may fail for one reason, which is said once.
+	msg, _, _ := strings.Cut(reply.Error(), " script: ")
 	if old := q.redisErr.Swap(&msg); old == nil || *old != msg {
 		q.log.Error().Str("error", msg).Msg("redis refuses what the queue needs: the queue waits")
 	}
