@@ -81,6 +81,9 @@ const maxExcerpt = 256
 
 func failed(err error) Answer {
 	a := Answer{Kind: kindOf(err), Err: err, RetryAfter: -1}
+	if a.Kind == KindConnection {
+		a.Err = fmt.Errorf("the connection ended before the answer did: %w", err) // "EOF" says little in a dead letter
+	}
 	var early notDueError
 	if errors.As(err, &early) {
 		a.Due = early.in

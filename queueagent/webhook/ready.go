@@ -49,7 +49,7 @@ func (e *Endpoint) Ready(ctx context.Context) error {
 	_ = conn.SetDeadline(until)
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	var resp fasthttp.Response
-	if err := e.askReady(t.br, t.write, &resp); err != nil {
+	if err := e.askReady(bufio.NewReaderSize(t, maxHead), t.write, &resp); err != nil {
 		return err
 	}
 	if resp.StatusCode()/100 != 2 {

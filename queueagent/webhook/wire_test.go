@@ -269,8 +269,12 @@ func TestAnswers(t *testing.T) {
 	} {
 		app := newApplication(t, fixed(c.answer))
 		s := newSender(t, Config{URL: app.url}, Task{})
-		if got := send(s, "1"); got.Kind != c.kind || got.Err == nil || got.RetryAfter >= 0 {
+		got := send(s, "1")
+		if got.Kind != c.kind || got.Err == nil || got.RetryAfter >= 0 {
 			t.Errorf("%s: %+v: want %s", name, got, c.kind)
+		}
+		if got.Kind == KindConnection && !strings.Contains(got.Err.Error(), "connection ended") {
+			t.Errorf("%s: %v: want to be told what has ended", name, got.Err)
 		}
 		s.Close()
 	}
@@ -324,7 +328,7 @@ func TestReady(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X", "103 X\r\n\r\nHTTP/1.1 200 OK"} {
+		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X", "103 X\r\n\r\nHTTP/1.1 200 OK", "200 OK\r\nX: " + strings.Repeat("x", 60<<10)} {
 			status.Store(answer)
 			err := e.Ready(context.Background())
 			if good := answer[0] == '2' || answer[0] == '1'; good != (err == nil) {
