@@ -78,8 +78,8 @@ func New(cfgs []Config, redis Redis, prefix, agentID string, log zerolog.Logger,
 	if agentID == "" {
 		return nil, errors.New("the queue agent's id is empty: use what names this pod or host, and stays the same after a restart")
 	}
-	if strings.HasPrefix(agentID, "pending:") {
-		return nil, fmt.Errorf("the queue agent's id %q begins with \"pending:\", which marks leases of the application: use another", agentID)
+	if strings.HasPrefix(agentID+":", "pending:") {
+		return nil, fmt.Errorf("the queue agent's id %q begins with \"pending\" as its first part, which marks leases of the application: use another", agentID)
 	}
 	s, err := tasks.LoadScripts()
 	if err != nil {

@@ -200,6 +200,33 @@ func TestWhatIsSaidOfATask(t *testing.T) {
 	}
 }
 
+// The token comes back to pillion as the application got it, whatever the agent's id is.
+func TestTokensOfOddAgents(t *testing.T) {
+	r := newRig(t, true)
+	for i, agent := range []string{"pod a", "100%", `say "a"`, "pod~é", " \t", "a|b:c"} {
+		tokens := make(chan [2]string, 1)
+		s := newSink(t, func(ctx *fasthttp.RequestCtx) {
+			h := &ctx.Request.Header
+			ctx.SetStatusCode(fasthttp.StatusAccepted)
+			ctx.Response.Header.Set("Pillion-Lease", "1h")
+			tokens <- [2]string{string(h.Peek("webhook-id")), string(h.Peek("Pillion-Lease-Token"))}
+		})
+		name := "q" + strconv.Itoa(i)
+		a := r.runAs(agent, []Config{testConfig(name, tasks.List, name, s.url)})
+		r.do("RPUSH", name, "x")
+		got := <-tokens
+		if err := a.Resolve(context.Background(), name, tasks.Resolution{ID: got[0], Token: got[1], Action: tasks.ActAck}); err != nil {
+			t.Errorf("agent %q, token %q: %v", agent, got[1], err)
+		}
+		r.wantEmpty(a.queues[0].store)
+	}
+	for _, agent := range []string{"", "pending", "pending:1"} {
+		if _, err := New(nil, r.redis, "t:", agent, zerolog.Nop()); err == nil {
+			t.Errorf("agent %q has no error", agent)
+		}
+	}
+}
+
 // The operator's word against an agent that has the task: its lease may be gone, or left
 // without a record. Neither stops the queue, nor is called a fault.
 func TestAcknowledgedFromOutsideWhileItIsDelivered(t *testing.T) {

@@ -91,6 +91,9 @@ func (q *queue) nextWork(w *webhook.Sender, idle *time.Timer) (*delivery, bool) 
 
 // deliver makes one delivery.
 func (q *queue) deliver(w *webhook.Sender, d *delivery) outcome {
+	if d.Damaged != "" {
+		return outcome{d: d, verdict: verdictBury, kind: "damaged", bury: "damaged", detail: webhook.Printable([]byte(d.Damaged), maxDetail)}
+	}
 	began := time.Now()
 	a := w.Send(q.abort, d, &webhook.Request{
 		ID: d.ID, Payload: d.Payload, Attempt: d.Attempts + 1, Reason: d.Reason.String(), First: d.Since,

@@ -81,11 +81,25 @@ func New(o Options) *Store {
 	// nothing of the nonce, which is in every task's id.
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails
-	owner := o.Agent + ":" + hex.EncodeToString(epoch[:])
+	owner := visible(o.Agent) + ":" + hex.EncodeToString(epoch[:])
 	return &Store{
 		Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner,
 		clock: newClock(),
 	}
+}
+
+// visible gives an agent's id without what cannot be sent as it is in the value of a header: the token of a
+// lease, which has it, comes back that way. Two ids stay two.
+func visible(agent string) string {
+	var b strings.Builder
+	for i := 0; i < len(agent); i++ {
+		if c := agent[i]; c > ' ' && c < 0x7f && c != '"' && c != '%' && c != '~' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "~%02x", c)
+		}
+	}
+	return b.String()
 }
 
 // Claimed is the reply to a claim.
@@ -154,7 +168,8 @@ func (s *Store) parseClaim(reply []rueidis.RedisMessage, token string) (Claimed,
 	for i := 2; i < len(text); i += 2 {
 		t, err := parseEnvelope(text[i+1])
 		if err != nil {
-			return Claimed{}, err
+			// It must not hold up the others for ever.
+			t = Task{Payload: text[i+1], Damaged: err.Error(), Reason: First, Since: s.Now()}
 		}
 		t.ID, t.Member = text[i], text[i]+"|"+token
 		out.Tasks = append(out.Tasks, t)

@@ -81,6 +81,9 @@ const maxExcerpt = 256
 
 func failed(err error) Answer {
 	a := Answer{Kind: kindOf(err), Err: err, RetryAfter: -1}
+	if a.Kind == KindConnection {
+		a.Err = fmt.Errorf("the connection ended before the answer did: %w", err) // "EOF" says little in a dead letter
+	}
 	var early notDueError
 	if errors.As(err, &early) {
 		a.Due = early.in
@@ -122,9 +125,11 @@ func (s *Sender) read(now time.Time) Answer {
 	h := &s.resp.Header
 	a := Answer{Status: s.resp.StatusCode(), RetryAfter: parseRetryAfter(h.Peek("Retry-After"), now)}
 	var ok bool
-	if a.Result, ok = parseResult(h.Peek("Pillion-Result")); !ok {
-		// Taken for none, a 200 that means a dead letter would end the task.
-		return failed(fmt.Errorf("the answer's Pillion-Result is %q: want ack, retry or dead-letter", Printable(h.Peek("Pillion-Result"), 64)))
+	if v := h.Peek("Pillion-Result"); len(v) > 0 {
+		if a.Result, ok = parseResult(string(v)); !ok {
+			// Not ignored: with a 2xx, what the application calls a failure would be done.
+			return failed(fmt.Errorf("the answer with status %d has a Pillion-Result of %q: want ack, retry or dead-letter", a.Status, Printable(v, 64)))
+		}
 	}
 	if a.Status/100 != 2 || a.Result == ResultRetry || a.Result == ResultDeadLetter {
 		a.Excerpt = Printable(s.resp.Body(), maxExcerpt)
@@ -141,11 +146,8 @@ func (s *Sender) read(now time.Time) Answer {
 	return a
 }
 
-// parseResult reads the header; false: it says something that cannot be understood.
-func parseResult(v []byte) (Result, bool) {
-	switch string(v) {
-	case "":
-		return ResultNone, true
+func parseResult(text string) (Result, bool) {
+	switch strings.ToLower(text) {
 	case "ack":
 		return ResultAck, true
 	case "retry":
@@ -175,7 +177,7 @@ func parseRetryAfter(v []byte, now time.Time) time.Duration {
 	if len(v) == 0 {
 		return -1
 	}
-	if secs, err := strconv.ParseUint(string(v), 10, 31); err == nil {
+	if secs, err := strconv.ParseUint(string(v), 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(secs) * time.Second
 	}
 	at, err := fasthttp.ParseHTTPDate(v)

@@ -45,7 +45,7 @@ func (e *Endpoint) Ready(ctx context.Context) error {
 	_ = conn.SetDeadline(until)
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	var resp fasthttp.Response
-	if err := e.askReady(t.br, t.write, &resp); t.refused(err) {
+	if err := e.askReady(bufio.NewReaderSize(t, maxHead), t.write, &resp); t.refused(err) {
 		return t.explained(err)
 	} else if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 
 const (
 	// maxAnswer bounds how much of an answer's body is read.
-	maxAnswer  = 64 << 10
+	maxAnswer = 64 << 10
+	// maxHead bounds the header of an answer. It is rarely above bufferSize, which each worker has.
+	maxHead    = 64 << 10
 	bufferSize = 8 << 10
 )
 
@@ -150,11 +153,28 @@ func (t *transport) exchange(m message, resp *fasthttp.Response, ask bool) (err 
 		}
 		return noAnswerError{err}
 	}
-	rerr := resp.ReadLimitBody(t.br, maxAnswer)
+	rerr := t.readAnswer(resp)
 	if err != nil {
 		resp.SetConnectionClose() // half a request went out on it
 	}
 	return rerr
+}
+
+// readAnswer reads the answer whose first byte is there.
+func (t *transport) readAnswer(resp *fasthttp.Response) error {
+	err := resp.ReadLimitBody(t.br, maxAnswer)
+	var small *fasthttp.ErrSmallBuffer
+	if !errors.As(err, &small) {
+		return err
+	}
+	// The header is in the buffer still, as far as that has room for it. What follows the answer may be lost
+	// with the large buffer: so the connection is not kept.
+	err = resp.ReadLimitBody(bufio.NewReaderSize(t.br, maxHead), maxAnswer)
+	resp.SetConnectionClose()
+	if errors.As(err, &small) {
+		return fmt.Errorf("the header of the answer has more than %d KiB: let the application send less", maxHead>>10)
+	}
+	return err
 }
 
 func (t *transport) write(m message) error {

@@ -240,6 +240,11 @@ func TestAnswers(t *testing.T) {
 		"ack":              {with("500 X", "Pillion-Result: ack\r\n"), Answer{Status: 500, RetryAfter: none, Result: ResultAck, Excerpt: "no"}},
 		"retry":            {with("200 X", "PILLION-RESULT: retry\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultRetry, Excerpt: "no"}},
 		"dead letter":      {with("422 X", "Pillion-Result: dead-letter\r\n"), Answer{Status: 422, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
+		"upper case":       {with("200 X", "Pillion-Result: Dead-Letter\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
+		"no result":        {with("200 X", "Pillion-Result: \r\n"), Answer{Status: 200, RetryAfter: none}},
+		"long after":       {with("503 X", "retry-after: 99999999999999999999\r\n"), Answer{Status: 503, RetryAfter: (1<<31 - 1) * time.Second, Excerpt: "no"}},
+		"long header":      {with("200 X", "X: "+strings.Repeat("x", 60<<10)+"\r\n"), Answer{Status: 200, RetryAfter: none}},
+		"long interim":     {"HTTP/1.1 103 X\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n" + with("500 X", "X: "+strings.Repeat("x", 20<<10)+"\r\n"), Answer{Status: 500, RetryAfter: none, Excerpt: "no"}},
 		"202":              {with("202 X", ""), Answer{Status: 202, RetryAfter: none}},
 		"lease in seconds": {with("202 X", "Pillion-Lease: 90\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 90 * time.Second}},
 		"lease":            {with("202 X", "Pillion-Lease: 5m\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 5 * time.Minute}},
@@ -263,14 +268,19 @@ func TestAnswers(t *testing.T) {
 		kind   Kind
 	}{
 		"bad lease": {with("202 X", "Pillion-Lease: soon\r\n"), KindBadResponse},
-		"no result": {with("200 X", "Pillion-Result: dead_letter\r\n"), KindBadResponse},
+		"result":    {with("200 X", "Pillion-Result: dead_letter\r\n"), KindBadResponse},
+		"header":    {with("200 X", "X: "+strings.Repeat("x", 70<<10)+"\r\n"), KindBadResponse},
 		"not HTTP":  {"220 smtp.example.com\r\n\r\n", KindBadResponse},
 		"nothing":   {"", KindConnection},
 	} {
 		app := newApplication(t, fixed(c.answer))
 		s := newSender(t, Config{URL: app.url}, Task{})
-		if got := send(s, "1"); got.Kind != c.kind || got.Err == nil || got.RetryAfter >= 0 {
+		got := send(s, "1")
+		if got.Kind != c.kind || got.Err == nil || got.RetryAfter >= 0 {
 			t.Errorf("%s: %+v: want %s", name, got, c.kind)
+		}
+		if got.Kind == KindConnection && !strings.Contains(got.Err.Error(), "connection ended") {
+			t.Errorf("%s: %v: want to be told what has ended", name, got.Err)
 		}
 		s.Close()
 	}
@@ -324,7 +334,7 @@ func TestReady(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X", "103 X\r\n\r\nHTTP/1.1 200 OK"} {
+		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X", "103 X\r\n\r\nHTTP/1.1 200 OK", "200 OK\r\nX: " + strings.Repeat("x", 60<<10)} {
 			status.Store(answer)
 			err := e.Ready(context.Background())
 			if good := answer[0] == '2' || answer[0] == '1'; good != (err == nil) {

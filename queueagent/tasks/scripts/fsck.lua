@@ -88,7 +88,6 @@ local function judge(id, list)
     end
   end
   if #named < #list then
-    -- reap.lua would fail on it
     if not fault(id, 'bad_lease') then
       return
     end
@@ -106,7 +105,7 @@ local function judge(id, list)
   end
   if not string.find(envelope, ENVELOPE) then
     if fault(id, 'bad_record') then
-      bury(records, dead, id, {attempts = 0, abandons = 0, since = now, payload = envelope},
+      bury(records, leases, dead, id, {attempts = 0, abandons = 0, since = now, payload = envelope},
         'damaged', 'its record could not be read: the payload is the whole record')
       end_leases(list, #list)
       redis.call('ZREM', retry, id)

@@ -33,9 +33,11 @@ end
 -- many ms apart, and it is alone when it kills again.
 local APART = 100
 local requeued, buried, suspects, unacked = 0, 0, 0, 0
+allow_memory(leases)
 for i = 1, #members do
   local id = id_of(members[i])
-  local envelope = redis.call('ZREM', leases, members[i]) == 1 and redis.call('HGET', records, id)
+  local held = redis.call('ZSCORE', leases, members[i])
+  local envelope = held and redis.call('HGET', records, id)
   if envelope then
     local e, why, detail = parse(envelope), nil, nil
     if is_pending(members[i]) then
@@ -49,7 +51,7 @@ for i = 1, #members do
       end
     end
     if why then
-      bury(records, dead, id, e, why, detail)
+      bury(records, leases, dead, id, e, why, detail, members[i])
       buried = buried + 1
     else
       local due = e.since
@@ -58,8 +60,11 @@ for i = 1, #members do
       end
       redis.call('ZADD', retry, due, id)
       redis.call('HSET', records, id, pack(e))
+      redis.call('ZREM', leases, members[i])
       requeued = requeued + 1
     end
+  elseif held then
+    redis.call('ZREM', leases, members[i])
   end
 end
 return {now, #members, requeued, buried, until_head(leases, now), until_head(retry, now), unacked}

@@ -27,18 +27,19 @@ if not redis.call('ZSCORE', leases, member) then
   end
 end
 local id, act = id_of(member), ARGV[2]
+allow_memory(leases)
 if act == 'extend' then
-  redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
   redis.call('ZADD', leases, 'XX', now + tonumber(ARGV[3]), member)
   return reply(1)
 end
-redis.call('ZREM', leases, member)
 if act == 'ack' then
   redis.call('HDEL', records, id)
+  redis.call('ZREM', leases, member)
   return reply(1)
 end
 local envelope = redis.call('HGET', records, id)
 if not envelope then
+  redis.call('ZREM', leases, member)
   return reply(1) -- an earlier owner has acknowledged it
 end
 local e, due, reason = parse(envelope), now + tonumber(ARGV[3]), nil
@@ -52,11 +53,12 @@ elseif act == 'retry' then
   reason = given_up(e, due, tonumber(ARGV[6]), tonumber(ARGV[7]))
 end
 if reason then
-  bury(records, KEYS[4], id, e, reason, ARGV[5])
+  bury(records, leases, KEYS[4], id, e, reason, ARGV[5], member)
 else
   redis.call('ZADD', retry, due, id)
   if act == 'retry' then
     redis.call('HSET', records, id, pack(e))
   end
+  redis.call('ZREM', leases, member)
 end
 return reply(1, e.attempts, reason)
