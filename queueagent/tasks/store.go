@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/pillion-proxy/pillion/redisconn"
 )
 
 const (
@@ -327,8 +329,12 @@ func (s *Store) client() (rueidis.Client, error) {
 	return nil, ErrNotConnected
 }
 
+// tryAgainIn is between two tries while a slot of a Cluster migrates.
+const tryAgainIn = 20 * time.Millisecond
+
 // exec runs a script. The context of the caller ends it only between calls: a claim
-// that is cut short leases tasks to nobody.
+// that is cut short leases tasks to nobody. While the queue's slot migrates, a Cluster
+// refuses to run any, with TRYAGAIN: exec waits for the end of that within its time.
 func (s *Store) exec(ctx context.Context, script *rueidis.Lua, keys, args []string) rueidis.RedisResult {
 	c, err := s.client()
 	if err != nil {
@@ -336,7 +342,17 @@ func (s *Store) exec(ctx context.Context, script *rueidis.Lua, keys, args []stri
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CallTimeout)
 	defer cancel()
-	return script.Exec(ctx, c, keys, args)
+	for {
+		r := script.Exec(ctx, c, keys, args)
+		if !redisconn.IsTryAgain(r.Error()) {
+			return r
+		}
+		select {
+		case <-ctx.Done():
+			return r
+		case <-time.After(tryAgainIn):
+		}
+	}
 }
 
 // run runs a script whose reply starts with the time in ms, or 0, and notes the time.
