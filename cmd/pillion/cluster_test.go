@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/pillion-proxy/pillion/internal/redistest"
+)
+
+// keyOn gives a key whose slot a node has.
+func keyOn(c *redistest.Cluster, n *redistest.Node, name string) string {
+	for i := 0; ; i++ {
+		if key := fmt.Sprintf("%s-%d", name, i); c.Owner(key) == n {
+			return key
+		}
+	}
+}
+
+// TestTwoPodsOnACluster: all three jobs, with what people do to them, in slots of
+// different nodes.
+func TestTwoPodsOnACluster(t *testing.T) {
+	c := redistest.StartCluster(t, 3, 3)
+	sources := map[string]string{}
+	for i, queue := range []string{"list", "delay", "stream"} {
+		sources[queue] = keyOn(c, c.Masters[i], queue)
+	}
+	s := newSite(t, fmt.Sprintf("cluster: [%q, %q]", c.Masters[0].Addr, c.Masters[1].Addr), c.Client(), sources)
+	t.Run("pages", func(t *testing.T) { s.T = t; s.pages() })
+	t.Run("sessions", func(t *testing.T) { s.T = t; s.sessions() })
+	t.Run("queues", func(t *testing.T) { s.T = t; s.queues() })
+}
+
+// pages: what one pod has stored is a hit of the other, and each kind of purge reaches both.
+func (s *site) pages() {
+	for i := range 6 { // over the slots
+		path := fmt.Sprintf("/item/%d", i)
+		s.warm(path)
+		if n := s.version(path); n != 1 {
+			s.Errorf("%s was asked for %d times: want once", path, n)
+		}
+	}
+	for _, purge := range [][]string{
+		{"--tag", "item:1"}, {"--tag", "item:1", "--soft"}, {"--url", "http://shop.example/item/1"}, {"--prefix", "/item/1"}, {"--all"},
+	} {
+		s.warm("/item/1")
+		was := s.version("/item/1")
+		s.command(0, append([]string{"purge"}, purge...)...)
+		s.gone("/item/1", was)
+	}
+	s.warm("/item/2")
+	was := s.version("/item/2")
+	if status, _, _, _ := s.ask(1, "POST", "/item/2", ""); status != 200 { // RFC 9111, 4.4
+		s.Errorf("POST: %d", status)
+	}
+	s.gone("/item/2", was)
+}
+
+// sessions of one user are in different slots.
+func (s *site) sessions() {
+	first := s.login()
+	second, third := s.login(), s.login()
+	s.accepted(first, false) // max_per_user
+	if status, _, _, id := s.ask(1, "POST", "/in/rotate", second); status != 200 || id == "" {
+		s.Fatalf("rotate: %d", status)
+	} else {
+		s.accepted(second, false)
+		second = id
+	}
+	s.accepted(second, true)
+	redistest.Do(s.T, s.redis, "DEL", "session:"+third)
+	s.accepted(third, false)
+	third = s.login()
+	if status, _, _, _ := s.ask(1, "POST", "/in/out", third); status != 200 {
+		s.Fatalf("log-out everywhere: %d", status)
+	}
+	s.accepted(second, false)
+	s.accepted(third, false)
+}
+
+// queues: deliver, retry, bury, replay, enqueue, pause, and prove it.
+func (s *site) queues() {
+	s.pushAll("plain")
+	s.deliveredAll("plain", 1)
+	s.app.answers("flaky", 500)
+	s.pushAll("flaky")
+	s.deliveredAll("flaky", 2)
+	s.app.answers("flaky", 200)
+	s.app.answers("dead", 410)
+	s.pushAll("dead")
+	for queue := range s.sources {
+		eventually(s.T, queue+" has a dead letter", func() bool { return s.dead(queue) == 1 })
+		if out := s.command(0, "queue", "dead", "list", queue); !strings.Contains(out, "gone") {
+			s.Errorf("dead letters of %s: %s", queue, out)
+		}
+	}
+	s.app.answers("dead", 200)
+	for queue := range s.sources {
+		s.command(0, "queue", "dead", "replay", queue, "--all")
+		eventually(s.T, queue+" delivers what was replayed", func() bool { return s.app.delivered(queue, "dead") == 2 })
+		s.enqueue(queue)
+		s.pause(queue)
+	}
+	if out := s.command(0, "queue", "list"); strings.Count(out, "running") != 3 {
+		s.Errorf("queue list:\n%s", out)
+	}
+	s.proof()
+}
+
+// enqueue adds tasks by way of pillion: at once, later, and only once.
+func (s *site) enqueue(queue string) {
+	for path, want := range map[string]int{"": 202, "?delay=50ms": 202, "?dedup=1": 202} {
+		if got := s.post(queue, path, "added"+path); got != want {
+			s.Errorf("enqueue %s%s: %d, want %d", queue, path, got, want)
+		}
+		eventually(s.T, queue+" delivers what was added"+path, func() bool { return s.app.delivered(queue, "added"+path) == 1 })
+	}
+	if got := s.post(queue, "?dedup=1", "added?dedup=1"); got != 200 {
+		s.Errorf("enqueue %s twice: %d, want 200", queue, got)
+	}
+}
+
+func (s *site) pause(queue string) {
+	s.command(0, "queue", "pause", queue)
+	must(s.T, s.push(queue, "paused"))
+	if out := s.command(0, "queue", "list"); strings.Count(out, "paused") != 1 {
+		s.Errorf("queue list:\n%s", out)
+	}
+	s.command(0, "queue", "resume", queue)
+	eventually(s.T, queue+" delivers after the pause", func() bool { return s.app.delivered(queue, "paused") == 1 })
+}
+
+// proof has fsck find and repair what somebody has broken in each of the queues.
+func (s *site) proof() {
+	for queue := range s.sources {
+		eventually(s.T, queue+" has nothing in hand", func() bool { return redistest.Int(s.T, s.redis, "HLEN", s.key(queue, "records")) == 0 })
+	}
+	s.fsck(0, "nothing wrong")
+	for queue := range s.sources {
+		c := s.redis.B().Hset().Key(s.key(queue, "records")).FieldValue().FieldValue("lost", "f 0 0 1700000000000\nlost").Build()
+		must(s.T, s.redis.Do(context.Background(), c).Error())
+	}
+	s.fsck(1, "orphan 1")
+	s.fsck(0, "repaired", "--repair")
+	s.fsck(0, "nothing wrong")
+	s.deliveredAll("lost", 1)
+}
