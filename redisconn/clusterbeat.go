@@ -17,17 +17,19 @@ type topology struct {
 	mu    sync.Mutex // a beat that was given up may still run beside the next
 	beats uint64
 	// views is what each node said last: after a slot has moved they do not agree at once.
-	views map[string]clusterView
+	views       map[string]clusterView
+	moved, lost bool // see moves
 }
 
 // pingCluster asks all nodes for a sign of life. Each that has slots has to give one: all
 // others, such as replicas, are no concern, since nothing in memory came from them, or is
-// left when they had some, see noteView. Every second time, it asks who has which slots too.
+// left when they had some, see applyMoves. Every second time, it asks who has which slots too.
 func (c *Conn) pingCluster(ctx context.Context, client rueidis.Client) error {
 	nodes := client.Nodes()
 	pings, cancel := context.WithTimeout(ctx, c.cfg.Timeout*3/4) // what is left is for the question who has failed
 	defer cancel()
 	look := c.topology.isTurn()
+	defer c.applyMoves() // before the sign of life is noted
 	failed := askAll(nodes, func(addr string, node rueidis.Client) error {
 		if look {
 			return c.pingAndLook(pings, addr, node)
@@ -67,33 +69,49 @@ func (c *Conn) pingAndLook(ctx context.Context, addr string, node rueidis.Client
 		return err
 	}
 	if ranges, err := replies[1].ToArray(); err == nil {
-		c.noteView(addr, newClusterView(addr, ranges))
+		c.topology.note(addr, newClusterView(addr, ranges))
 	}
 	return nil
 }
 
-// noteView compares what a node says with what it said last. Redis tells its clients when
-// it hands a key over to another node. But it does not tell
-//   - that a key is absent no more, when the slot has moved and the new owner gets it: so
-//     what is remembered as absent is forgotten, and who watches a key looks again;
-//   - of any change, once it has become a replica whose link to its master is down, or it
-//     hangs, while its connection to us stays open: so, when a node has lost all its slots,
-//     as in a failover, all is forgotten.
-func (c *Conn) noteView(addr string, now clusterView) {
-	t := &c.topology
+// note compares what a node says with what it said last.
+func (t *topology) note(addr string, now clusterView) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	was, known := t.views[addr]
 	if t.views == nil {
 		t.views = make(map[string]clusterView)
 	}
 	t.views[addr] = now
-	t.mu.Unlock()
-	switch {
-	case !known || was.slots == now.slots:
-	case was.lost(now):
-		c.log.Info().Str("redis", c.Describe()).Msg("another node of the cluster has taken over slots: memory is emptied")
+	if known && was.slots != now.slots {
+		t.moved = true
+		t.lost = t.lost || was.lost(now)
+	}
+}
+
+// moves says whether slots have moved since it was asked last, and whether a node has
+// lost all that it had.
+func (t *topology) moves() (moved, lost bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	moved, lost = t.moved, t.lost
+	t.moved, t.lost = false, false
+	return moved, lost
+}
+
+// applyMoves makes up for what Redis does not tell. It tells its clients when it hands a
+// key over to another node. But it does not tell
+//   - that a key is absent no more, when its slot has moved and the new owner gets it: so
+//     what is remembered as absent is forgotten, and who watches a key looks again;
+//   - of any change, once it has become a replica whose link to its master is down, or it
+//     hangs, while its connection to us stays open: so, when a node has lost all its slots,
+//     as in a failover, all is forgotten.
+func (c *Conn) applyMoves() {
+	switch moved, lost := c.topology.moves(); {
+	case lost:
+		c.log.Info().Str("redis", c.Describe()).Msg("a node of the cluster has lost all its slots: memory is emptied")
 		c.mem.flush()
-	default:
+	case moved:
 		c.mem.forgetAbsent()
 	}
 }

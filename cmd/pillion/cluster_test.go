@@ -30,6 +30,11 @@ func TestTwoPodsOnACluster(t *testing.T) {
 	t.Run("pages", func(t *testing.T) { s.T = t; s.pages() })
 	t.Run("sessions", func(t *testing.T) { s.T = t; s.sessions() })
 	t.Run("queues", func(t *testing.T) { s.T = t; s.queues() })
+	t.Run("slots migrate", func(t *testing.T) { s.T = t; s.migrations(c) })
+	t.Run("a master is killed", func(t *testing.T) {
+		s.T = t
+		s.survives(func() { c.FailOver(c.Owner(sources["list"])) })
+	})
 }
 
 // pages: what one pod has stored is a hit of the other, and each kind of purge reaches both.
@@ -100,11 +105,8 @@ func (s *site) queues() {
 		s.command(0, "queue", "dead", "replay", queue, "--all")
 		eventually(s.T, queue+" delivers what was replayed", func() bool { return s.app.delivered(queue, "dead") == 2 })
 		s.enqueue(queue)
-		s.pause(queue)
 	}
-	if out := s.command(0, "queue", "list"); strings.Count(out, "running") != 3 {
-		s.Errorf("queue list:\n%s", out)
-	}
+	s.pause()
 	s.proof()
 }
 
@@ -121,21 +123,29 @@ func (s *site) enqueue(queue string) {
 	}
 }
 
-func (s *site) pause(queue string) {
-	s.command(0, "queue", "pause", queue)
-	must(s.T, s.push(queue, "paused"))
-	if out := s.command(0, "queue", "list"); strings.Count(out, "paused") != 1 {
-		s.Errorf("queue list:\n%s", out)
+// pause stops all queues for a while.
+func (s *site) pause() {
+	states := func(state string) {
+		s.Helper()
+		if out := s.command(0, "queue", "list"); strings.Count(out, state) != len(s.sources) {
+			s.Errorf("queue list, want %s:\n%s", state, out)
+		}
 	}
-	s.command(0, "queue", "resume", queue)
-	eventually(s.T, queue+" delivers after the pause", func() bool { return s.app.delivered(queue, "paused") == 1 })
+	for queue := range s.sources {
+		s.command(0, "queue", "pause", queue)
+	}
+	s.pushAll("paused")
+	states("paused")
+	for queue := range s.sources {
+		s.command(0, "queue", "resume", queue)
+	}
+	states("running")
+	s.deliveredAll("paused", 1)
 }
 
 // proof has fsck find and repair what somebody has broken in each of the queues.
 func (s *site) proof() {
-	for queue := range s.sources {
-		eventually(s.T, queue+" has nothing in hand", func() bool { return redistest.Int(s.T, s.redis, "HLEN", s.key(queue, "records")) == 0 })
-	}
+	s.idle()
 	s.fsck(0, "nothing wrong")
 	for queue := range s.sources {
 		c := s.redis.B().Hset().Key(s.key(queue, "records")).FieldValue().FieldValue("lost", "f 0 0 1700000000000\nlost").Build()
@@ -144,5 +154,68 @@ func (s *site) proof() {
 	s.fsck(1, "orphan 1")
 	s.fsck(0, "repaired", "--repair")
 	s.fsck(0, "nothing wrong")
-	s.deliveredAll("lost", 1)
+}
+
+// migrations moves the slots of a session, a page and the queues' sources while they are in use.
+func (s *site) migrations(c *redistest.Cluster) {
+	move := func(key string, meanwhile func()) {
+		s.Helper()
+		m := c.BeginMove(key, c.Other(c.Owner(key)))
+		m.Keys()
+		meanwhile()
+		m.End()
+	}
+	id := s.login()
+	move("session:"+id, func() {
+		s.accepted(id, true)
+		redistest.Do(s.T, s.redis, "DEL", "session:"+id)
+		s.accepted(id, false)
+	})
+	for _, name := range []string{"", "pillion:t:item:7"} { // of the entry, of its mark
+		s.warm("/item/7")
+		if name == "" {
+			name = s.entry("/item/7")
+		}
+		move(name, func() {
+			s.warm("/item/7")
+			was := s.version("/item/7")
+			s.command(0, "purge", "--url", "http://shop.example/item/7")
+			s.gone("/item/7", was)
+		})
+		s.warm("/item/7")
+		was := s.version("/item/7")
+		s.command(0, "purge", "--tag", "item:7")
+		s.gone("/item/7", was)
+	}
+	var moves []*redistest.Move
+	for queue, key := range s.sources {
+		m := c.BeginMove(key, c.Other(c.Owner(key)))
+		m.Keys()
+		moves = append(moves, m)
+		for i := range 50 {
+			must(s.T, s.redis.Do(context.Background(), s.task(queue, fmt.Sprintf("moved-%d", i))).Error())
+		}
+	}
+	for _, m := range moves {
+		m.End()
+	}
+	for i := range 50 {
+		s.deliveredAll(fmt.Sprintf("moved-%d", i), 1)
+	}
+}
+
+// entry gives the Redis key of the one page that is stored now.
+func (s *site) entry(path string) string {
+	s.Helper()
+	s.command(0, "purge", "--all")
+	s.warm(path)
+	for _, node := range s.redis.Nodes() {
+		found, err := node.Do(context.Background(), node.B().Scan().Cursor(0).Match("pillion:c:*").Count(10000).Build()).AsScanEntry()
+		must(s.T, err)
+		if len(found.Elements) > 0 {
+			return found.Elements[0]
+		}
+	}
+	s.Fatal("no page is stored")
+	return ""
 }

@@ -8,7 +8,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -181,27 +183,125 @@ func (s *site) accepted(id string, want bool) {
 	}
 }
 
-// push adds a task as a producer does: when it returns, the task is with a replica too.
-func (s *site) push(queue, payload string) error {
+// task is the command by which a producer adds a task.
+func (s *site) task(queue, payload string) rueidis.Completed {
 	key := s.sources[queue]
-	var words []string
 	switch queue {
 	case "list":
-		words = []string{"RPUSH", key, payload}
+		return s.redis.B().Rpush().Key(key).Element(payload).Build()
 	case "delay":
-		words = []string{"ZADD", key, "1500000000", payload}
-	case "stream":
-		words = []string{"XADD", key, "*", "task", payload}
+		return s.redis.B().Zadd().Key(key).ScoreMember().ScoreMember(1.5e9, payload).Build()
 	}
-	b := s.redis.B().Arbitrary(words[0]).Keys(words[1]).Args(words[2:]...)
-	return s.redis.Do(context.Background(), b.Build()).Error()
+	return s.redis.B().Xadd().Key(key).Id("*").FieldValue().FieldValue("task", payload).Build()
+}
+
+// push adds a task as a producer does that asks for it to be with so many replicas too.
+func (s *site) push(queue, payload string, replicas int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return s.redis.Dedicated(func(c rueidis.DedicatedClient) error {
+		replies := c.DoMulti(ctx, s.task(queue, payload), c.B().Wait().Numreplicas(replicas).Timeout(1000).Build())
+		if err := replies[0].Error(); err != nil {
+			return err
+		}
+		if n, err := replies[1].AsInt64(); err != nil || n < replicas {
+			return fmt.Errorf("%d replicas have it: %w", n, err)
+		}
+		return nil
+	})
+}
+
+// survives: while tasks come in, a master ends and another takes over. No task is lost
+// that a replica had, nor a session; what is changed after it is seen by both pods.
+func (s *site) survives(failOver func()) {
+	kept := s.login()
+	s.warm("/item/9")
+	stop, added := make(chan struct{}), make(map[string][]string)
+	var replicas atomic.Int64 // there may be none afterwards
+	replicas.Store(1)
+	var mu sync.Mutex
+	var producers sync.WaitGroup
+	for queue := range s.sources {
+		producers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				payload := fmt.Sprintf("%s-%d", s.Name(), i)
+				if s.push(queue, payload, replicas.Load()) == nil {
+					mu.Lock()
+					added[queue] = append(added[queue], payload)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	more := func() {
+		s.Helper()
+		mu.Lock()
+		had := make(map[string]int)
+		for queue := range s.sources {
+			had[queue] = len(added[queue])
+		}
+		mu.Unlock()
+		for queue := range s.sources {
+			eventually(s.T, "tasks are added to "+queue, func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(added[queue]) >= had[queue]+20
+			})
+		}
+	}
+	more()
+	failOver()
+	replicas.Store(0)
+	more()
+	close(stop)
+	producers.Wait()
+	for queue, payloads := range added {
+		for _, payload := range payloads {
+			eventually(s.T, queue+" delivers "+payload, func() bool { return s.app.delivered(queue, payload) > 0 })
+		}
+	}
+	s.afterFailover(kept)
+}
+
+// afterFailover: all is as before.
+func (s *site) afterFailover(kept string) {
+	s.accepted(kept, true)
+	eventually(s.T, "the session is deleted", func() bool {
+		return s.redis.Do(context.Background(), s.redis.B().Del().Key("session:"+kept).Build()).Error() == nil
+	})
+	s.accepted(kept, false)
+	s.accepted(s.login(), true)
+	for _, purge := range [][]string{{"--tag", "item:9"}, {"--url", "http://shop.example/item/9"}, {"--prefix", "/item/9"}} {
+		s.warm("/item/9")
+		was := s.version("/item/9")
+		s.command(0, append([]string{"purge"}, purge...)...)
+		s.gone("/item/9", was)
+	}
+	s.idle()
+	s.fsck(0, "nothing wrong")
+}
+
+// idle waits until no queue has a task in hand.
+func (s *site) idle() {
+	s.Helper()
+	for queue := range s.sources {
+		eventually(s.T, queue+" has nothing in hand", func() bool {
+			n, err := s.redis.Do(context.Background(), s.redis.B().Hlen().Key(s.key(queue, "records")).Build()).AsInt64()
+			return err == nil && n == 0
+		})
+	}
 }
 
 // pushAll adds a task to each queue.
 func (s *site) pushAll(payload string) {
 	s.Helper()
 	for queue := range s.sources {
-		must(s.T, s.push(queue, payload))
+		must(s.T, s.push(queue, payload, 0))
 	}
 }
 
