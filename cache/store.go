@@ -174,7 +174,8 @@ func (s *Store) begin(ctx context.Context, leaseKey, entryKey string) (*Lease, b
 }
 
 // Put stores the entry under the lease and gives the lease back. stored is false
-// when a purge has taken the lease away meanwhile. When Put returns, memory no
+// when a purge has taken the lease away meanwhile, and while the entry's slot of a
+// Cluster migrates. When Put returns, memory no
 // longer holds what was there before.
 func (s *Store) Put(ctx context.Context, l *Lease, key string, entry []byte, ttl time.Duration) (stored bool, err error) {
 	l.end()
@@ -189,6 +190,11 @@ func (s *Store) Put(ctx context.Context, l *Lease, key string, entry []byte, ttl
 		return n, c.Do(ctx, c.B().Exists().Key(key).Build()).Error()
 	})
 	s.conn.Forget(key)
+	if redisconn.IsTryAgain(err) {
+		// Nothing was done, and Redis is not down: others must not wait for the lease, nor
+		// be given what a purge may have overtaken.
+		return false, s.Release(ctx, l)
+	}
 	return n == 1 && err == nil, err
 }
 

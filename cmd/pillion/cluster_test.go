@@ -31,6 +31,7 @@ func TestTwoPodsOnACluster(t *testing.T) {
 	t.Run("sessions", func(t *testing.T) { s.T = t; s.sessions() })
 	t.Run("queues", func(t *testing.T) { s.T = t; s.queues() })
 	t.Run("slots migrate", func(t *testing.T) { s.T = t; s.migrations(c) })
+	t.Run("a replica is down", func(t *testing.T) { s.T = t; s.withoutReplica(c) })
 	t.Run("a master is killed", func(t *testing.T) {
 		s.T = t
 		s.survives(func() { c.FailOver(c.Owner(sources["list"])) })
@@ -180,7 +181,7 @@ func (s *site) migrations(c *redistest.Cluster) {
 			s.warm("/item/7")
 			was := s.version("/item/7")
 			s.command(0, "purge", "--url", "http://shop.example/item/7")
-			s.gone("/item/7", was)
+			s.gone("/item/7", was) // and each request asks the application, without waiting
 		})
 		s.warm("/item/7")
 		was := s.version("/item/7")
@@ -204,6 +205,20 @@ func (s *site) migrations(c *redistest.Cluster) {
 	}
 }
 
+// withoutReplica: what asks every node does not need the replicas.
+func (s *site) withoutReplica(c *redistest.Cluster) {
+	c.Replicas[0].Kill()
+	for _, purge := range []string{"--prefix=/item/3", "--all"} {
+		s.warm("/item/3")
+		was := s.version("/item/3")
+		s.command(0, "purge", purge)
+		s.gone("/item/3", was)
+	}
+	s.idle()
+	s.fsck(0, "nothing wrong")
+	c.Restart(c.Replicas[0])
+}
+
 // entry gives the Redis key of the one page that is stored now.
 func (s *site) entry(path string) string {
 	s.Helper()
@@ -218,4 +233,15 @@ func (s *site) entry(path string) string {
 	}
 	s.Fatal("no page is stored")
 	return ""
+}
+
+// TestTwoPodsWithSentinels: a failover, as on a Cluster.
+func TestTwoPodsWithSentinels(t *testing.T) {
+	r := redistest.StartSentinels(t)
+	sources := map[string]string{"list": "list", "delay": "delay", "stream": "stream"}
+	s := newSite(t, fmt.Sprintf("sentinel: { master: %s, addresses: [%q, %q, %q] }",
+		redistest.MasterName, r.Addrs()[0], r.Addrs()[1], r.Addrs()[2]), r.Client(), sources)
+	s.pages()
+	s.sessions()
+	s.survives(r.FailOver)
 }

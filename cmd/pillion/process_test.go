@@ -129,7 +129,7 @@ func startProcess(t *testing.T, config, redisURL, upstream string, env ...string
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within a minute: %s", what)

@@ -176,11 +176,23 @@ func (c *Cluster) alive() *Node {
 // Owner gives the node that has the slot of a key, as a node that is alive has it.
 func (c *Cluster) Owner(key string) *Node {
 	c.tb.Helper()
-	slot, asked := c.Slot(key), c.alive()
-	ranges, err := asked.Do(c.tb, "CLUSTER", "SLOTS").ToArray()
-	if err != nil {
-		c.tb.Fatal(err)
+	slot, id := c.Slot(key), ""
+	Eventually(c.tb, fmt.Sprintf("a node has slot %d", slot), func() bool {
+		id = c.alive().ownerOf(slot)
+		return id != ""
+	})
+	for _, n := range c.Nodes() {
+		if n.ID == id {
+			return n
+		}
 	}
+	c.tb.Fatalf("%s is none of our nodes", id)
+	return nil
+}
+
+// ownerOf gives the id of the node that has a slot, as this one has it.
+func (n *Node) ownerOf(slot int) string {
+	ranges, _ := n.conn.Do(context.Background(), n.conn.B().ClusterSlots().Build()).ToArray()
 	for _, r := range ranges {
 		parts, _ := r.ToArray()
 		first, _ := parts[0].AsInt64()
@@ -190,14 +202,9 @@ func (c *Cluster) Owner(key string) *Node {
 		}
 		master, _ := parts[2].ToArray()
 		id, _ := master[2].ToString()
-		for _, n := range c.Nodes() {
-			if n.ID == id {
-				return n
-			}
-		}
+		return id
 	}
-	c.tb.Fatalf("no node has slot %d", slot)
-	return nil
+	return ""
 }
 
 // ReplicaOf gives a replica that a master had when the Cluster began.
@@ -277,19 +284,33 @@ func (m *Move) Keys(keys ...string) {
 	}
 }
 
-// End gives the slot to its new owner, which tells the others. Keys that came meanwhile
-// are moved first.
+// End gives the slot to its new owner, and waits until all know that: of two slots that
+// are given away at once, nodes may disagree for good. Keys that came meanwhile are moved
+// first.
 func (m *Move) End() {
 	m.c.tb.Helper()
 	m.Keys()
 	for _, n := range []*Node{m.To, m.From} {
 		n.Do(m.c.tb, "CLUSTER", "SETSLOT", strconv.Itoa(m.Slot), "NODE", m.To.ID)
 	}
-	for _, n := range m.c.Masters {
-		if n != m.To && n != m.From {
-			_ = n.try("CLUSTER", "SETSLOT", strconv.Itoa(m.Slot), "NODE", m.To.ID) // may be down, or a replica by now
+	for _, n := range m.c.Nodes() {
+		if line, err := n.Command("PING"); err != nil || line != "+PONG" {
+			continue
 		}
+		Eventually(m.c.tb, n.Addr+" knows the slot's new owner", func() bool { return n.ownerOf(m.Slot) == m.To.ID })
 	}
+}
+
+// Restart starts a replica that was killed, and waits until it is in sync.
+func (c *Cluster) Restart(n *Node) {
+	c.tb.Helper()
+	if err := n.Server.Restart(); err != nil {
+		c.tb.Fatal(err)
+	}
+	Eventually(c.tb, "the replica is in sync again", func() bool {
+		repl, err := n.info("INFO", "replication")
+		return err == nil && repl["master_link_status"] == "up"
+	})
 }
 
 // FailOver kills a master without warning, and waits until its replica has taken over.
