@@ -146,7 +146,10 @@ func masterIsKilled(t *testing.T, cluster *redistest.Cluster, app rueidis.Client
 	eventually(t, "all slots can be written", func() bool { return write() == nil })
 	for _, k := range keys {
 		if v := c.Peek([]byte(k), time.Now()); v != nil && v.String() != "2" {
-			t.Errorf("%s is %q still", k, v.String())
+			t.Errorf("%s is %q in memory still", k, v.String())
+		}
+		if v := read(t, c, k).String(); v != "2" {
+			t.Errorf("%s is %q still", k, v)
 		}
 	}
 	eventually(t, "redis counts as up for good", func() bool { return c.State().SinceBeat < time.Second })

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +33,7 @@ func TestScriptsWaitForAMigration(t *testing.T) {
 		_, err := s.Enqueue(ctx, NewTask{Payload: "meanwhile", ID: "2", Delay: time.Hour})
 		added <- err
 	}()
-	eventually(t, "the script was refused", func() bool {
-		stats, err := m.From.Do(t, "INFO", "errorstats").ToString()
-		return err == nil && strings.Contains(stats, "errorstat_TRYAGAIN")
-	})
+	eventually(t, "the script was refused", func() bool { return refusals(t, m.From) > 0 })
 	m.End()
 	if err := <-added; err != nil {
 		t.Errorf("what was asked for while the slot migrated: %v", err)
@@ -46,8 +44,31 @@ func TestScriptsWaitForAMigration(t *testing.T) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	m = cluster.BeginMove("source", m.From)
+	before := refusals(t, m.From)
 	if _, err := s.Enqueue(ended, NewTask{Payload: "x", ID: "3", Delay: time.Hour}); err == nil || !strings.HasPrefix(err.Error(), "TRYAGAIN") {
 		t.Errorf("for nobody that waits: %v, want TRYAGAIN", err)
 	}
+	if n := refusals(t, m.From) - before; n != 1 {
+		t.Errorf("it was tried %d times: want once", n)
+	}
 	m.End()
+}
+
+// refusals is how often a node has said TRYAGAIN.
+func refusals(t *testing.T, n *redistest.Node) int {
+	t.Helper()
+	stats, err := n.Do(t, "INFO", "errorstats").ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(stats, "errorstat_TRYAGAIN:count=")
+	if !ok {
+		return 0
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	count, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
 }
