@@ -117,7 +117,11 @@ func (s *Store) PurgeMatching(ctx context.Context, soft bool, match func(host, t
 		return 0, fmt.Errorf("%w: not connected", redisconn.ErrUnavailable)
 	}
 	client := conn.Client()
-	for _, node := range client.Nodes() {
+	nodes, err := masters(ctx, client)
+	if err != nil {
+		return 0, err
+	}
+	for _, node := range nodes {
 		// Leases first: a fill that has not stored yet must not do so behind the scan.
 		if _, err = scan(ctx, node, s.conn.Prefix()+"[lc]:*", func(keys []string) (int, error) {
 			return unlink(ctx, client, onlyLeases(keys, s.conn.Prefix()))
@@ -136,10 +140,17 @@ func (s *Store) PurgeMatching(ctx context.Context, soft bool, match func(host, t
 			return purged, err
 		}
 	}
-	if err = s.barrier(ctx, client); err == nil && purged > 0 && !s.conn.Tracking() {
+	if err = s.barrier(ctx, nodes); err == nil && purged > 0 && !s.conn.Tracking() {
 		s.conn.ForgetAll() // nobody tells which keys have changed
 	}
 	return purged, err
+}
+
+// masters gives the nodes that have keys.
+func masters(ctx context.Context, c rueidis.Client) (map[string]rueidis.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, scanWait)
+	defer cancel()
+	return redisconn.Masters(ctx, c)
 }
 
 // scan goes through the keys of a node.
@@ -237,8 +248,8 @@ func soften(ctx context.Context, c rueidis.Client, keys []string) (n int, err er
 
 // barrier returns when this process has applied the invalidations of what was done
 // before, on every node: they stand before the reply on the connection.
-func (s *Store) barrier(ctx context.Context, c rueidis.Client) error {
-	for _, node := range c.Nodes() {
+func (s *Store) barrier(ctx context.Context, nodes map[string]rueidis.Client) error {
+	for _, node := range nodes {
 		sctx, cancel := context.WithTimeout(ctx, scanWait)
 		err := node.Do(sctx, node.B().Ping().Build()).Error()
 		cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -173,7 +174,8 @@ func (s *Store) begin(ctx context.Context, leaseKey, entryKey string) (*Lease, b
 }
 
 // Put stores the entry under the lease and gives the lease back. stored is false
-// when a purge has taken the lease away meanwhile. When Put returns, memory no
+// when a purge has taken the lease away meanwhile, and while the entry's slot of a
+// Cluster migrates. When Put returns, memory no
 // longer holds what was there before.
 func (s *Store) Put(ctx context.Context, l *Lease, key string, entry []byte, ttl time.Duration) (stored bool, err error) {
 	l.end()
@@ -188,6 +190,11 @@ func (s *Store) Put(ctx context.Context, l *Lease, key string, entry []byte, ttl
 		return n, c.Do(ctx, c.B().Exists().Key(key).Build()).Error()
 	})
 	s.conn.Forget(key)
+	if redisconn.IsTryAgain(err) {
+		// Nothing was done, and Redis is not down: others must not wait for the lease, nor
+		// be given what a purge may have overtaken.
+		return false, s.Release(ctx, l)
+	}
 	return n == 1 && err == nil, err
 }
 
@@ -336,14 +343,23 @@ func (s *Store) PurgeTag(ctx context.Context, tag string) error {
 func PartsKey(key string) string   { return key + ":r" }
 func PartsLease(key string) string { return key + ":r:l" }
 
+// purged are the keys that the purge of an entry removes, in the order in which that is
+// safe one by one: a fill whose lease is gone stores nothing.
+func purged(key, leaseKey string) []string {
+	return []string{leaseKey, PartsLease(key), key, PartsKey(key)}
+}
+
 // PurgeKey removes one entry, or the index of its variants, that of its parts, and the
 // leases of fills that are under way, which then cannot store what they bring (UNLINK). When it
 // returns, this process does not serve the entry.
 func (s *Store) PurgeKey(ctx context.Context, key, leaseKey string) (found bool, err error) {
 	msg, err := s.conn.Write(ctx, key, func(b rueidis.Builder) rueidis.Completed {
-		return b.Unlink().Key(key, leaseKey, PartsKey(key), PartsLease(key)).Build()
+		return b.Unlink().Key(purged(key, leaseKey)...).Build()
 	})
 	s.conn.Forget(PartsKey(key))
+	if redisconn.IsTryAgain(err) {
+		return s.purgeEach(ctx, []string{key}, []string{leaseKey})
+	}
 	if err != nil {
 		return false, err
 	}
@@ -355,10 +371,37 @@ func (s *Store) PurgeKey(ctx context.Context, key, leaseKey string) (found bool,
 // known to be removed.
 func (s *Store) PurgeKeys(ctx context.Context, keys, leaseKeys []string) error {
 	err := s.conn.WriteAll(ctx, keys, func(b rueidis.Builder, i int) rueidis.Completed {
-		return b.Unlink().Key(keys[i], leaseKeys[i], PartsKey(keys[i]), PartsLease(keys[i])).Build()
+		return b.Unlink().Key(purged(keys[i], leaseKeys[i])...).Build()
 	})
 	for _, key := range keys {
 		s.conn.Forget(PartsKey(key))
 	}
+	if redisconn.IsTryAgain(err) {
+		_, err = s.purgeEach(ctx, keys, leaseKeys)
+	}
 	return err
+}
+
+// purgeEach removes keys one by one, for a slot of a Cluster that migrates: that refuses
+// commands of several keys, such as UNLINK of some that are absent, until it has.
+func (s *Store) purgeEach(ctx context.Context, keys, leaseKeys []string) (found bool, err error) {
+	var all []string
+	for i, key := range keys {
+		all = append(all, purged(key, leaseKeys[i])...)
+	}
+	n, err := s.conn.Run(ctx, func(ctx context.Context, c rueidis.Client) (gone int64, err error) {
+		cmds := make(rueidis.Commands, 0, 2*len(all))
+		for _, key := range all {
+			cmds = append(cmds, c.B().Unlink().Key(key).Build(), c.B().Exists().Key(key).Build()) // EXISTS: see Put
+		}
+		for i, r := range c.DoMulti(ctx, cmds...) {
+			n, rerr := r.AsInt64()
+			if err = errors.Join(err, rerr); i%2 == 0 {
+				gone += n
+			}
+		}
+		return gone, err
+	})
+	s.conn.Forget(all...)
+	return n > 0, err
 }

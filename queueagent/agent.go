@@ -127,7 +127,7 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 	}
 	log := a.log.With().Str("queue", cfg.Name).Logger()
 	q := &queue{
-		cfg: cfg, redis: a.redis, hook: hook, policy: policy, log: log, health: h,
+		cfg: cfg, redis: a.redis, hook: hook, policy: policy, log: log, health: access{health: h},
 		failed: log.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second}),
 		store: tasks.New(tasks.Options{
 			Redis: a.redis, Scripts: s, Prefix: prefix, Queue: cfg.Name, Source: cfg.source(),

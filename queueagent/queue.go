@@ -32,7 +32,7 @@ type queue struct {
 	ready  *readiness // nil: the application is not asked
 	log    zerolog.Logger
 	failed zerolog.Logger // at most a few lines a second
-	health *health
+	health access
 
 	gate     *gate
 	alarm    *alarm

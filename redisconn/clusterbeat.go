@@ -3,95 +3,135 @@ package redisconn
 import (
 	"context"
 	"maps"
-	"net"
-	"strconv"
 	"sync"
 
 	"github.com/redis/rueidis"
 )
 
-// replicas remembers which nodes of a Cluster were last known to be replicas. The client
-// has these among its nodes, though nothing is ever read from them.
-type replicas struct {
+// lookEvery is every how many heartbeats a Cluster is asked who has which slots.
+const lookEvery = 2
+
+// topology is what is known of who has the slots of a Cluster. The client has all nodes
+// among its own, replicas too, though nothing is ever read from those.
+type topology struct {
 	mu    sync.Mutex // a beat that was given up may still run beside the next
-	known map[string]bool
+	beats uint64
+	// views is what each node said last: after a slot has moved they do not agree at once.
+	views       map[string]clusterView
+	moved, lost bool // see moves
 }
 
-// pingCluster asks all nodes for a sign of life. Each master has to give one. A replica
-// that is down is no concern: nothing in memory came from it.
+// pingCluster asks all nodes for a sign of life. Each that has slots has to give one: all
+// others, such as replicas, are no concern, since nothing in memory came from them, or is
+// left when they had some, see applyMoves. Every second time, it asks who has which slots too.
 func (c *Conn) pingCluster(ctx context.Context, client rueidis.Client) error {
 	nodes := client.Nodes()
 	pings, cancel := context.WithTimeout(ctx, c.cfg.Timeout*3/4) // what is left is for the question who has failed
 	defer cancel()
-	failed := askAll(nodes, func(_ string, node rueidis.Client) error {
+	look := c.topology.isTurn()
+	defer c.applyMoves() // before the sign of life is noted
+	failed := askAll(nodes, func(addr string, node rueidis.Client) error {
+		if look {
+			return c.pingAndLook(pings, addr, node)
+		}
 		return node.Do(pings, node.B().Ping().Build()).Error()
 	})
 	if len(failed) == 0 {
+		c.topology.keep(nodes)
 		return nil
 	}
 	alive := maps.Clone(nodes)
 	maps.DeleteFunc(alive, func(addr string, _ rueidis.Client) bool { return failed[addr] != nil })
-	masters := c.learnRoles(ctx, nodes, alive)
+	// A view that is not told is one fewer, and none at all is no proof: see below.
+	_ = askAll(alive, func(addr string, node rueidis.Client) error { return c.pingAndLook(ctx, addr, node) })
+	owners := c.topology.owners(alive)
 	for addr, err := range failed {
-		if masters[addr] || !c.isReplica(addr) {
+		if owners[addr] || len(owners) == 0 {
 			return err
 		}
 	}
 	return nil
 }
 
-// learnRoles asks the nodes that are alive who is a replica, and gives the masters. A
-// node that has failed for long is not in the answers any more: what was known of it
-// stays. One that any of them takes for a master is one.
-func (c *Conn) learnRoles(ctx context.Context, nodes, alive map[string]rueidis.Client) (masters map[string]bool) {
-	var mu sync.Mutex
-	masters, others := make(map[string]bool), make(map[string]bool)
-	_ = askAll(alive, func(addr string, node rueidis.Client) error {
-		ranges, err := node.Do(ctx, node.B().ClusterSlots().Build()).ToArray()
-		mu.Lock()
-		defer mu.Unlock()
-		for _, r := range ranges {
-			addRoles(r, addr, masters, others)
-		}
+// isTurn says whether it is time to look.
+func (t *topology) isTurn() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.beats++
+	return t.beats%lookEvery == 1
+}
+
+// pingAndLook asks one node, in one pipeline. A node that answers PING and does not tell,
+// such as one whose ACL does not allow it, is alive.
+func (c *Conn) pingAndLook(ctx context.Context, addr string, node rueidis.Client) error {
+	replies := node.DoMulti(ctx, node.B().Ping().Build(), node.B().ClusterSlots().Build())
+	if err := replies[0].Error(); err != nil {
 		return err
-	})
-	c.replicas.mu.Lock()
-	defer c.replicas.mu.Unlock()
-	for addr := range c.replicas.known {
-		others[addr] = true
 	}
-	maps.DeleteFunc(others, func(addr string, _ bool) bool { return masters[addr] || nodes[addr] == nil })
-	c.replicas.known = others
-	return masters
+	if ranges, err := replies[1].ToArray(); err == nil {
+		c.topology.note(addr, newClusterView(addr, ranges))
+	}
+	return nil
 }
 
-func (c *Conn) isReplica(addr string) bool {
-	c.replicas.mu.Lock()
-	defer c.replicas.mu.Unlock()
-	return c.replicas.known[addr]
+// note compares what a node says with what it said last.
+func (t *topology) note(addr string, now clusterView) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	was, known := t.views[addr]
+	if t.views == nil {
+		t.views = make(map[string]clusterView)
+	}
+	t.views[addr] = now
+	if known && was.slots != now.slots {
+		t.moved = true
+		t.lost = t.lost || was.lost(now)
+	}
 }
 
-// addRoles reads one range of CLUSTER SLOTS: first slot, last slot, master, replicas; of
-// a node its host and port. No host is that of the node that was asked.
-func addRoles(r rueidis.RedisMessage, asked string, masters, others map[string]bool) {
-	parts, err := r.ToArray()
-	for i := 2; err == nil && i < len(parts); i++ {
-		node, err := parts[i].ToArray()
-		if err != nil || len(node) < 2 {
-			continue
-		}
-		host, _ := node[0].ToString() // null: not known
-		if host == "" {
-			host, _, _ = net.SplitHostPort(asked)
-		}
-		port, _ := node[1].AsInt64()
-		addr := net.JoinHostPort(host, strconv.FormatInt(port, 10))
-		if i == 2 {
-			masters[addr] = true
-		} else {
-			others[addr] = true
-		}
+// moves says whether slots have moved since it was asked last, and whether a node has
+// lost all that it had.
+func (t *topology) moves() (moved, lost bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	moved, lost = t.moved, t.lost
+	t.moved, t.lost = false, false
+	return moved, lost
+}
+
+// applyMoves makes up for what Redis does not tell. It tells its clients when it hands a
+// key over to another node. But it does not tell
+//   - that a key is absent no more, when its slot has moved and the new owner gets it: so
+//     what is remembered as absent is forgotten, and who watches a key looks again;
+//   - of any change, once it has become a replica whose link to its master is down, or it
+//     hangs, while its connection to us stays open: so, when a node has lost all its slots,
+//     as in a failover, all is forgotten.
+func (c *Conn) applyMoves() {
+	switch moved, lost := c.topology.moves(); {
+	case lost:
+		c.log.Info().Str("redis", c.Describe()).Msg("a node of the cluster has lost all its slots: memory is emptied")
+		c.mem.flush()
+	case moved:
+		c.mem.forgetAbsent()
 	}
+}
+
+// keep drops the views of nodes that are gone, and so bounds them.
+func (t *topology) keep(nodes map[string]rueidis.Client) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.views, func(addr string, _ clusterView) bool { return nodes[addr] == nil })
+}
+
+// owners are the nodes that any of those that are alive says has slots.
+func (t *topology) owners(alive map[string]rueidis.Client) map[string]bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	owners := make(map[string]bool)
+	for addr := range alive {
+		maps.Copy(owners, t.views[addr].owners)
+	}
+	return owners
 }
 
 // askAll asks nodes at once, since one that hangs must not use up the time of others, and

@@ -38,7 +38,7 @@ type Conn struct {
 	lastBeat  atomic.Int64 // nanoseconds after start when the last answered PING was sent; 0: never
 	client    atomic.Pointer[clientBox]
 	untracked atomic.Bool
-	replicas  replicas      // of a Cluster
+	topology  topology      // of a Cluster
 	slots     chan struct{} // one per outstanding call
 	stats     counters
 

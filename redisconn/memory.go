@@ -16,8 +16,9 @@ const (
 	// maxLocal bounds how long a value stays in memory whatever the server says:
 	// a guard against a lost invalidation, such as a server bug.
 	maxLocal = 10 * time.Minute
-	// maxLocalAbsentCluster bounds it for an absent key on a Cluster: after its
-	// slot has moved, a write on the new owner is not pushed by the old one.
+	// maxLocalAbsentCluster bounds it for an absent key on a Cluster: after its slot has
+	// moved, a write on the new owner is not pushed by the old one. The heartbeat sees
+	// that it has moved, and this is a guard against its not seeing it.
 	maxLocalAbsentCluster = 10 * time.Second
 )
 
@@ -270,27 +271,98 @@ func (m *memory) drop(key string) {
 	s.mu.Unlock()
 }
 
+// forgetKey drops a value that must not be kept, though nothing is known to have changed.
+func (m *memory) forgetKey(key string) {
+	n := m.name(key)
+	s := m.shardOf(n.hash)
+	s.mu.Lock()
+	m.forget(s, n)
+	s.mu.Unlock()
+}
+
+// forgetAbsent drops what is remembered of absent keys, and tells all that watch.
+func (m *memory) forgetAbsent() {
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		for v := s.newest; v != nil; {
+			older := v.older
+			if !v.Exists() {
+				m.remove(s, v)
+				v.flags.set(flagChanged)
+			}
+			v = older
+		}
+		clear(s.flights) // they may carry an absence too
+		for _, ws := range s.watchers {
+			notify(ws)
+		}
+		s.mu.Unlock()
+	}
+}
+
 // store is what rueidis fills: one for each connection. Lookups do not go through
 // it: Conn.Peek reads memory itself, and Conn's flights coalesce misses.
 type store struct {
 	mem  *memory
 	dead atomic.Bool // the connection has ended: what it brought may be stale
+
+	mu    sync.Mutex // guards what follows
+	reads map[read]int
 }
+
+// read is a tracked read that the connection has been asked for, on a Cluster.
+type read struct{ key, cmd string }
 
 var _ rueidis.CacheStore = (*store)(nil)
 
 func (m *memory) newStore(rueidis.CacheStoreOption) rueidis.CacheStore { return &store{mem: m} }
 
-// Flight always says "ask Redis".
-func (*store) Flight(string, string, time.Duration, time.Time) (rueidis.RedisMessage, rueidis.CacheEntry) {
+// Flight always says "ask Redis". Of a Cluster it notes that this connection was asked.
+func (st *store) Flight(key, cmd string, _ time.Duration, _ time.Time) (rueidis.RedisMessage, rueidis.CacheEntry) {
+	if st.mem.cluster {
+		st.mu.Lock()
+		if st.reads == nil {
+			st.reads = make(map[read]int)
+		}
+		st.reads[read{key, cmd}]++
+		st.mu.Unlock()
+	}
 	return rueidis.RedisMessage{}, nil
+}
+
+// answered is false for a read that Flight does not know of. While a slot migrates, the
+// client follows ASK to the new owner with ASKING between CLIENT CACHING and the read:
+// Redis has forgotten by then that it was to track the key, and the client hands the
+// value over like one that is tracked.
+func (st *store) answered(key, cmd string) bool {
+	if !st.mem.cluster {
+		return true
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	r := read{key, cmd}
+	n := st.reads[r]
+	if n > 1 {
+		st.reads[r] = n - 1
+	} else {
+		delete(st.reads, r)
+	}
+	return n > 0
 }
 
 // Update runs on the goroutine that reads the connection, as Delete does, so that
 // a value and its invalidation are applied in the server's order.
 func (st *store) Update(key, cmd string, val rueidis.RedisMessage) int64 {
 	pxat := val.CachePXAT()
+	known := st.answered(key, cmd)
 	if st.dead.Load() {
+		return max(pxat, 0)
+	}
+	if !known {
+		// If this one has been taken for a tracked read of the same key, the tracked
+		// one is the next that is not known: so what is there goes in either case.
+		st.mem.forgetKey(key)
 		return max(pxat, 0)
 	}
 	// Blocking connections make stores too, but never fill memory. Off a Cluster
@@ -343,8 +415,8 @@ func (m *memory) kept(owner *store, key string, val rueidis.RedisMessage, pxat i
 	return v
 }
 
-// Cancel has nothing to do: flights are Conn's own.
-func (*store) Cancel(string, string, error) {}
+// Cancel is told that a read has failed. Flights are Conn's own.
+func (st *store) Cancel(key, cmd string, _ error) { st.answered(key, cmd) }
 
 // Delete applies an invalidation push. No keys means all (FLUSHALL, or the
 // server's tracking table was reset).

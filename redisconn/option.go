@@ -57,7 +57,9 @@ func addressOption(cfg Config) (rueidis.ClientOption, error) {
 		opt.Sentinel.Dialer.Timeout = 500 * time.Millisecond
 	case len(cfg.Cluster) > 0:
 		opt.InitAddress = cfg.Cluster
-		opt.ClusterOption.ShardsRefreshInterval = 15 * time.Second
+		// After a failover, commands go to the node that has failed until the next refresh:
+		// a command that times out there, as the host is gone, does not bring one about.
+		opt.ClusterOption.ShardsRefreshInterval = 2 * time.Second
 		opt.ClusterOption.MaxMovedRedirections = 8
 	default:
 		parsed, err := rueidis.ParseURL(cfg.URL)

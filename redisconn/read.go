@@ -193,9 +193,10 @@ func (c *Conn) keepUntracked(v *Value, mode Mode) {
 
 // Forget drops keys from this process's memory, after a change of our own to them. With
 // tracking it does nothing: it has happened already, see Write, and what is there now may
-// be new.
+// be new. Not so on a Cluster: while a slot migrates, the node that did the write and the
+// one that the value came from, which tells that it has handed the key over, may be two.
 func (c *Conn) Forget(keys ...string) {
-	if c.Tracking() {
+	if c.Tracking() && !c.mem.cluster {
 		return
 	}
 	for _, key := range keys {

@@ -26,7 +26,7 @@ func (c *Conn) Write(ctx context.Context, key string, build func(rueidis.Builder
 	return call(c, ctx, c.requestWait(), func(ctx context.Context, client rueidis.Client) (rueidis.RedisMessage, error) {
 		if c.untracked.Load() {
 			msg, err := client.Do(ctx, build(client.B())).ToMessage()
-			c.mem.drop(key)
+			c.Forget(key)
 			return msg, unavailable(ignoreNil(err))
 		}
 		out := client.DoMulti(ctx, build(client.B()), client.B().Exists().Key(key).Build())
@@ -34,6 +34,7 @@ func (c *Conn) Write(ctx context.Context, key string, build func(rueidis.Builder
 		if err = ignoreNil(err); err == nil {
 			err = out[1].NonRedisError()
 		}
+		c.Forget(key)
 		return msg, unavailable(err)
 	})
 }
@@ -54,11 +55,7 @@ func (c *Conn) WriteAll(ctx context.Context, keys []string, build func(b rueidis
 		for _, r := range client.DoMulti(ctx, cmds...) {
 			err = errors.Join(err, ignoreNil(r.Error()))
 		}
-		if c.untracked.Load() {
-			for _, key := range keys {
-				c.mem.drop(key)
-			}
-		}
+		c.Forget(keys...)
 		return struct{}{}, unavailable(err)
 	})
 	return err

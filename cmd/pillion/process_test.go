@@ -92,7 +92,8 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// startProcess runs `pillion run` and waits until it is ready. Unless env says otherwise, a
+// startProcess runs `pillion run` and waits until it is ready. Without a redisURL, the
+// configuration says where Redis is. Unless env says otherwise, a
 // busy machine is not taken for a Redis that is down.
 func startProcess(t *testing.T, config, redisURL, upstream string, env ...string) *process {
 	t.Helper()
@@ -100,9 +101,12 @@ func startProcess(t *testing.T, config, redisURL, upstream string, env ...string
 	p.cmd = exec.Command(os.Args[0], "run", "--config", config)
 	p.cmd.Env = append([]string{
 		"TEST_AS_PILLION=1", "PATH=" + os.Getenv("PATH"),
-		"PILLION_LISTEN=" + p.addr, "PILLION_ADMIN_LISTEN=" + p.admin, "PILLION_UPSTREAM_URL=" + upstream, "REDIS_URL=" + redisURL,
+		"PILLION_LISTEN=" + p.addr, "PILLION_ADMIN_LISTEN=" + p.admin, "PILLION_UPSTREAM_URL=" + upstream,
 		"PILLION_REDIS_TIMEOUT=5s", "PILLION_REDIS_MAX_STALENESS=5s",
 	}, env...)
+	if redisURL != "" {
+		p.cmd.Env = append(p.cmd.Env, "REDIS_URL="+redisURL)
+	}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	must(t, p.cmd.Start())
 	go func() { p.exited <- p.cmd.Wait() }()

@@ -29,6 +29,8 @@ type Options struct {
 	Port int
 	// Args are appended to the command line, such as "--appendonly", "yes".
 	Args []string
+	// Sentinel makes it a sentinel, with this configuration.
+	Sentinel string
 	// Dir is the working folder; empty makes a temporary one, removed by Stop.
 	Dir string
 }
@@ -115,6 +117,13 @@ func (s *Server) Restart() error {
 	args := []string{
 		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--unixsocket", s.Socket,
 		"--dir", s.dir, "--save", "", "--daemonize", "no", "--logfile", s.logFile(),
+	}
+	if s.opts.Sentinel != "" {
+		file := filepath.Join(s.dir, "sentinel.conf") // which it rewrites
+		if err := os.WriteFile(file, []byte(s.opts.Sentinel), 0o600); err != nil {
+			return err
+		}
+		args = append([]string{file, "--sentinel"}, args...)
 	}
 	s.cmd = exec.Command(s.bin, append(args, s.opts.Args...)...)
 	// A group of its own: a terminal's Ctrl-C must reach our process first, so

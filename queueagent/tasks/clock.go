@@ -96,7 +96,9 @@ func (s *Store) Clock(ctx context.Context) (time.Time, error) {
 		ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 		defer cancel()
 		sent := time.Now()
-		t, err := c.Do(ctx, c.B().Time().Build()).AsIntSlice()
+		// In a script of a key: of a Cluster the client would ask any node, also one that
+		// is down, and each has a clock of its own.
+		t, err := c.Do(ctx, c.B().Eval().Script("return redis.call('TIME')").Numkeys(1).Key(s.Keys.Control).Build()).AsIntSlice()
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/redis/rueidis"
+
+	"github.com/pillion-proxy/pillion/redisconn"
 )
 
 // remedy says what a fault means, and what a repair does about it.
@@ -98,12 +100,23 @@ func FsckServer(ctx context.Context, redis Connection) (Report, error) {
 	if c == nil {
 		return r, ErrNotConnected
 	}
-	for addr, node := range c.Nodes() {
+	nodes, err := masters(ctx, c)
+	if err != nil {
+		return r, err
+	}
+	for addr, node := range nodes {
 		if err := r.server(ctx, addr, node); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
+}
+
+// masters gives the nodes that have keys.
+func masters(ctx context.Context, c rueidis.Client) (map[string]rueidis.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return redisconn.Masters(ctx, c)
 }
 
 func (r *Report) server(ctx context.Context, addr string, node rueidis.Client) error {
@@ -169,7 +182,11 @@ func Evicts(ctx context.Context, redis Connection) (policy string, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
-	for _, node := range c.Nodes() {
+	nodes, err := redisconn.Masters(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	for _, node := range nodes {
 		info, err := serverInfo(ctx, node)
 		if err != nil {
 			return "", err
@@ -194,7 +211,11 @@ func FsckStrays(ctx context.Context, redis Connection, prefix string, stores []*
 		known[s.Keys.base] = true
 	}
 	seen := make(map[string]bool)
-	for _, node := range c.Nodes() {
+	nodes, err := masters(ctx, c)
+	if err != nil {
+		return r, err
+	}
+	for _, node := range nodes {
 		err := scanKeys(ctx, node, globEscape(prefix)+"{*}:*", func(key string) {
 			base, ok := queueBase(prefix, key)
 			if ok && !known[base] && !seen[key] && len(seen) < maxFindings {

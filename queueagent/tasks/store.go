@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/pillion-proxy/pillion/redisconn"
 )
 
 const (
@@ -346,16 +348,35 @@ func (s *Store) client() (rueidis.Client, error) {
 	return nil, ErrNotConnected
 }
 
+const (
+	// tryAgainFor is how long a call waits for the end of a migration, and leaves the last
+	// try time for an answer: without one it is not known what was done.
+	tryAgainFor = CallTimeout * 2 / 3
+	tryAgainIn  = 20 * time.Millisecond
+)
+
 // exec runs a script. The context of the caller ends it only between calls: a claim
-// that is cut short leases tasks to nobody.
+// that is cut short leases tasks to nobody. While the queue's slot migrates, a Cluster
+// refuses scripts that name a key which the one node does not have, with TRYAGAIN, and has
+// done nothing then: they are tried again for a while.
 func (s *Store) exec(ctx context.Context, script *rueidis.Lua, keys, args []string) rueidis.RedisResult {
 	c, err := s.client()
 	if err != nil {
 		return rueidis.NewErrorResult(err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CallTimeout)
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), CallTimeout)
 	defer cancel()
-	return script.Exec(ctx, c, keys, args)
+	for until := time.Now().Add(tryAgainFor); ; {
+		r := script.Exec(call, c, keys, args)
+		if !redisconn.IsTryAgain(r.Error()) || time.Now().After(until) {
+			return r
+		}
+		select {
+		case <-ctx.Done():
+			return r
+		case <-time.After(tryAgainIn):
+		}
+	}
 }
 
 // run runs a script whose reply starts with the time in ms, or 0, and notes the time.
