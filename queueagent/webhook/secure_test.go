@@ -91,8 +91,11 @@ func TestHandshakes(t *testing.T) {
 				if want[0] == '.' {
 					want = at + want
 				}
-				if answer.Kind != KindUnreachable || !strings.Contains(answer.Err.Error(), want) {
-					t.Errorf("%s: %+v: want it unreachable, and %q", at, answer, want)
+				large := s.Send(context.Background(), &fakeLease{}, &Request{ID: "2", Payload: strings.Repeat("x", 8<<20), Attempt: 1, Reason: "first"})
+				for _, x := range []Answer{answer, large} {
+					if x.Kind != KindUnreachable || !strings.Contains(x.Err.Error(), want) {
+						t.Errorf("%s: %+v: want it unreachable, and %q", at, x, want)
+					}
 				}
 				if ready == nil || !strings.Contains(ready.Error(), want) {
 					t.Errorf("%s: ready: %v: want %q", at, ready, want)

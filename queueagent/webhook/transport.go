@@ -148,8 +148,8 @@ func (t *transport) exchange(m message, resp *fasthttp.Response, ask bool) (err 
 	// A server may answer, say with 413, without reading everything: its answer was
 	// looked for even when writing failed.
 	if perr != nil {
-		if err == nil {
-			err = perr
+		if err == nil || t.refused(perr) {
+			err = perr // the cause, also of a write that failed
 		}
 		return noAnswerError{err}
 	}
