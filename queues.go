@@ -87,7 +87,7 @@ func (q adminQueues) Resume(ctx context.Context, queue string) error {
 }
 
 // Resolve ends or extends the lease of a task.
-func (q adminQueues) Resolve(ctx context.Context, r admin.Resolution) error {
+func (q adminQueues) Resolve(ctx context.Context, r admin.Resolution) (dead string, err error) {
 	res := tasks.Resolution{ID: r.ID, Token: r.Token, Action: tasks.Action(r.Action), After: r.After, Detail: r.Detail}
 	if r.Action == "dead-letter" {
 		res.Action, res.Reason = tasks.ActBury, "rejected"
@@ -95,14 +95,14 @@ func (q adminQueues) Resolve(ctx context.Context, r admin.Resolution) error {
 			res.Reason = "operator"
 		}
 	}
-	err := q.agent.Resolve(ctx, r.Queue, res)
+	dead, err = q.agent.Resolve(ctx, r.Queue, res)
 	switch {
 	case errors.Is(err, queueagent.ErrNoLease):
-		return &admin.TaskProblem{Status: http.StatusConflict, Detail: "Nothing was changed: " + err.Error() + "."}
+		return "", &admin.TaskProblem{Status: http.StatusConflict, Detail: "Nothing was changed: " + err.Error() + "."}
 	case errors.Is(err, queueagent.ErrNoTask):
-		return &admin.TaskProblem{Status: http.StatusConflict, Detail: "Nothing was changed: " + err.Error() + "."}
+		return "", &admin.TaskProblem{Status: http.StatusConflict, Detail: "Nothing was changed: " + err.Error() + "."}
 	}
-	return err
+	return dead, err
 }
 
 // CheckEntry says what is wrong with the id of an entry.

@@ -90,7 +90,8 @@ type Queues interface {
 	HasQueue(name string) bool
 	Pause(ctx context.Context, queue string) error
 	Resume(ctx context.Context, queue string) error
-	Resolve(ctx context.Context, r Resolution) error
+	// Resolve says why the task went to the dead letters, if it did.
+	Resolve(ctx context.Context, r Resolution) (dead string, err error)
 }
 
 func (s *Server) handleQueues(mux *http.ServeMux) {
@@ -214,7 +215,12 @@ func (q *queues) resolve(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusBadRequest, problem)
 		return
 	}
-	q.answer(w, q.Resolve(r.Context(), res), map[string]any{"queue": res.Queue, "id": res.ID, "action": res.Action, "done": true})
+	dead, err := q.Resolve(r.Context(), res)
+	done := map[string]any{"queue": res.Queue, "id": res.ID, "action": res.Action, "done": true}
+	if dead != "" {
+		done["dead_letter"] = dead
+	}
+	q.answer(w, err, done)
 }
 
 // read takes in the body, which may be empty, and checks it against the action.

@@ -79,12 +79,15 @@ func (d *desk) Now(context.Context, string) time.Time {
 
 func (d *desk) Pause(_ context.Context, q string) error  { return d.note("pause %s", q) }
 func (d *desk) Resume(_ context.Context, q string) error { return d.note("resume %s", q) }
-func (d *desk) Resolve(_ context.Context, r admin.Resolution) error {
+func (d *desk) Resolve(_ context.Context, r admin.Resolution) (string, error) {
 	_ = d.note("%s %s %s %s %s %s", r.Action, r.Queue, r.ID, r.Token, r.After, r.Detail)
 	if r.Token == "stale" {
-		return &admin.TaskProblem{Status: http.StatusConflict, Detail: "the lease has ended"}
+		return "", &admin.TaskProblem{Status: http.StatusConflict, Detail: "the lease has ended"}
 	}
-	return d.fail
+	if r.Token == "last" {
+		return "max_attempts", nil
+	}
+	return "", d.fail
 }
 
 func (d *desk) CheckEntry(e string) error {
@@ -234,6 +237,7 @@ func TestQueues(t *testing.T) {
 		{"POST", "/queues/tasks/tasks/id-1/extend", `{"after":"-1s"}`, lease, 400, "720h", ""},
 		{"POST", "/queues/tasks/tasks/id-1/extend", `{"after":"721h"}`, lease, 400, "720h", ""},
 		{"POST", "/queues/tasks/tasks/id-1/retry", `{"after":"5m"}`, lease, 200, "", "retry tasks id-1 tok 5m0s "},
+		{"POST", "/queues/tasks/tasks/id-1/retry", ``, "Pillion-Lease-Token: last", 200, `"dead_letter":"max_attempts","done":true`, "retry tasks id-1 last 0s "},
 		{"POST", "/queues/tasks/tasks/id-1/release", ``, lease, 200, "", "release tasks id-1 tok 0s "},
 		{"POST", "/queues/tasks/tasks/id-1/release", `{"detail":"x"}`, lease, 400, "no", ""},
 		{"POST", "/queues/tasks/tasks/id-1/dead-letter", `{"detail":"bad"}`, lease, 200, "", "dead-letter tasks id-1 tok 0s bad"},

@@ -110,7 +110,7 @@ func operate(t *testing.T, a *Agent, cfgs []Config, redis Redis) {
 			t.Errorf("call %d: %v", i, err)
 		}
 	}
-	if err := a.Resolve(ctx, "list", tasks.Resolution{ID: "none", Action: tasks.ActAck}); err != ErrNoTask {
+	if _, err := a.Resolve(ctx, "list", tasks.Resolution{ID: "none", Action: tasks.ActAck}); err != ErrNoTask {
 		t.Error(err)
 	}
 }

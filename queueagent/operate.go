@@ -88,11 +88,13 @@ func (a *Agent) Resume(ctx context.Context, name string) error {
 
 // Resolve ends or extends the lease of a task. With a token, which is the application's,
 // the lease must be that of the token, else ErrNoLease. Without one it is the operator's
-// word: whoever has the lease loses it. ErrNoTask says that there is nothing to end.
-func (a *Agent) Resolve(ctx context.Context, name string, r tasks.Resolution) error {
+// word: whoever has the lease loses it. ErrNoTask says that there is nothing to end. dead
+// says why the task went to the dead letters, also by a retry of which it was the last
+// attempt; "": it did not.
+func (a *Agent) Resolve(ctx context.Context, name string, r tasks.Resolution) (dead string, err error) {
 	q, err := a.queue(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if r.Token == "" {
 		return q.overrule(ctx, r)
@@ -108,21 +110,21 @@ const (
 )
 
 // resolve ends or extends a lease.
-func (q *queue) resolve(ctx context.Context, r tasks.Resolution, kind string) error {
+func (q *queue) resolve(ctx context.Context, r tasks.Resolution, kind string) (dead string, err error) {
 	if r.Action == tasks.ActRetry {
 		r.Detail = "the attempt was called failed after its delivery"
 	}
 	got, err := q.store.Resolve(ctx, r)
 	switch {
 	case err != nil:
-		return err
+		return "", err
 	case !got.Done:
-		return ErrNoLease
+		return "", ErrNoLease
 	}
 	q.alarm.set(got.Next)
 	poke(q.handed) // the lease may be a short one now
 	q.noteResolved(r, got, kind)
-	return nil
+	return got.Dead, nil
 }
 
 // noteResolved counts and logs as note does.
@@ -149,10 +151,10 @@ func (q *queue) resolved(e *zerolog.Event, r tasks.Resolution, got tasks.Resolve
 }
 
 // overrule is Resolve without a token.
-func (q *queue) overrule(ctx context.Context, r tasks.Resolution) error {
+func (q *queue) overrule(ctx context.Context, r tasks.Resolution) (dead string, err error) {
 	token, err := q.store.Holder(ctx, r.ID)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if r.Action == tasks.ActAck {
 		// By id: also a task that waits for a retry is done with. The lease may be
@@ -161,10 +163,10 @@ func (q *queue) overrule(ctx context.Context, r tasks.Resolution) error {
 		if err == nil && n == 0 {
 			err = ErrNoTask
 		}
-		return err
+		return "", err
 	}
 	if token == "" {
-		return fmt.Errorf("%w; a task that waits for a retry can only be acknowledged", ErrNoTask)
+		return "", fmt.Errorf("%w; a task that waits for a retry can only be acknowledged", ErrNoTask)
 	}
 	r.Token = token
 	return q.resolve(ctx, r, kindOperator)

@@ -148,7 +148,8 @@ func TestWhatIsSaidOfATask(t *testing.T) {
 		return mustClaim(t, st, seq, 1).Tasks[0]
 	}
 	say := func(id, token string, act tasks.Action, after time.Duration) error {
-		return a.Resolve(ctx, "q", tasks.Resolution{ID: id, Token: token, Action: act, After: after, Reason: "rejected", Detail: "why"})
+		_, err := a.Resolve(ctx, "q", tasks.Resolution{ID: id, Token: token, Action: act, After: after, Reason: "rejected", Detail: "why"})
+		return err
 	}
 	due := func(task tasks.Task) bool { return r.do("ZSCORE", st.Keys.Retry, task.ID).Error() == nil }
 	leased := func(task tasks.Task) bool { return r.do("ZSCORE", st.Keys.Leases, task.Member).Error() == nil }
@@ -215,7 +216,7 @@ func TestTokensOfOddAgents(t *testing.T) {
 		a := r.runAs(agent, []Config{testConfig(name, tasks.List, name, s.url)})
 		r.do("RPUSH", name, "x")
 		got := <-tokens
-		if err := a.Resolve(context.Background(), name, tasks.Resolution{ID: got[0], Token: got[1], Action: tasks.ActAck}); err != nil {
+		if _, err := a.Resolve(context.Background(), name, tasks.Resolution{ID: got[0], Token: got[1], Action: tasks.ActAck}); err != nil {
 			t.Errorf("agent %q, token %q: %v", agent, got[1], err)
 		}
 		r.wantEmpty(a.queues[0].store)
@@ -289,8 +290,9 @@ func TestWhatIsSaidIsCounted(t *testing.T) {
 			res.Token = ""
 		}
 		before := len(log.all())
-		if err := a.Resolve(context.Background(), "q", res); err != nil {
-			t.Fatal(c.act, err)
+		dead, err := a.Resolve(context.Background(), "q", res)
+		if err != nil || (dead != "") != strings.Contains(c.line, `"reason"`) {
+			t.Fatal(c.act, dead, err)
 		}
 		st := a.Stats()[0]
 		if got := (QueueStats{Delivered: st.Delivered, Failed: st.Failed, Retries: st.Retries, DeadLettered: st.DeadLettered}); !reflect.DeepEqual(got, c.want) {
@@ -317,7 +319,8 @@ func TestTheReaperHearsOfAShortLease(t *testing.T) {
 	for name, hand := range map[string]func() bool{
 		"202": func() bool { return q.writePends([]tasks.Pending{{Member: task.Member, Lease: time.Second}}) },
 		"extend": func() bool {
-			return a.Resolve(ctx, "q", tasks.Resolution{ID: task.ID, Token: task.Token(), Action: tasks.ActExtend, After: time.Second}) == nil
+			_, err := a.Resolve(ctx, "q", tasks.Resolution{ID: task.ID, Token: task.Token(), Action: tasks.ActExtend, After: time.Second})
+			return err == nil
 		},
 	} {
 		if !hand() || len(q.handed) != 1 {
@@ -348,7 +351,8 @@ func TestUnknownQueue(t *testing.T) {
 	_, e3 := a.Replay(ctx, "x", nil, tasks.DeadFilter{})
 	_, e4 := a.DeleteDead(ctx, "x", nil, tasks.DeadFilter{})
 	e5 := a.EachDead(ctx, "x", tasks.DeadFilter{}, nil)
-	for i, err := range []error{e1, e2, e3, e4, e5, a.Pause(ctx, "x"), a.Resume(ctx, "x"), a.Resolve(ctx, "x", tasks.Resolution{})} {
+	_, e6 := a.Resolve(ctx, "x", tasks.Resolution{})
+	for i, err := range []error{e1, e2, e3, e4, e5, e6, a.Pause(ctx, "x"), a.Resume(ctx, "x")} {
 		var unknown *UnknownQueueError
 		if !errors.As(err, &unknown) {
 			t.Errorf("call %d: %v", i, err)

@@ -22,7 +22,7 @@ func (q *queue) reapLoop() {
 	if !q.reclaim() {
 		return
 	}
-	calm := max(time.Second, min(maxCalm, q.cfg.Lease/3))
+	calm := q.cfg.calm()
 	every := time.Second
 	adopt := adopter{queue: q}
 	for q.awaitRound(every) {
@@ -46,6 +46,16 @@ func (q *queue) reapLoop() {
 			every = time.Second
 		}
 	}
+}
+
+// calm is the time between looks at a queue in which nothing is known to end: less than a
+// lease, and than what an entry may stay with another consumer.
+func (c Config) calm() time.Duration {
+	calm := min(maxCalm, c.Lease/3)
+	if c.Stream != "" {
+		calm = min(calm, c.MinIdle/2)
+	}
+	return max(calm, time.Second)
 }
 
 // awaitRound waits for about that long, or for about a second from when the application has

@@ -28,9 +28,11 @@ type QueueStats struct {
 	Source string // "list", "delay" or "stream"
 	// InFlight is how many tasks are leased to this process now.
 	InFlight int
-	// Claimed counts leases taken, Delivered those acknowledged after a 2xx.
+	// Claimed counts leases taken, Delivered those acknowledged, by a 2xx or by the
+	// application later.
 	Claimed, Delivered uint64
-	// Failed counts failed attempts, Retries those that are tried again.
+	// Failed counts failed attempts, leases of the application that ended among them,
+	// Retries those of answers, and of what is said later, that are tried again.
 	Failed, Retries uint64
 	// DeadLettered counts tasks that this process moved to the dead letters.
 	DeadLettered uint64

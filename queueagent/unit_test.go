@@ -36,6 +36,23 @@ func TestRetryDelayStaysWithinItsBounds(t *testing.T) {
 	}
 }
 
+func TestAnIdleQueueIsLookedAtInTime(t *testing.T) {
+	for _, c := range []struct {
+		cfg  Config
+		want time.Duration
+	}{
+		{Config{List: "l", Lease: time.Minute, MinIdle: time.Second}, 10 * time.Second},
+		{Config{List: "l", Lease: 12 * time.Second}, 4 * time.Second},
+		{Config{Stream: "s", Lease: time.Minute, MinIdle: 5 * time.Minute}, 10 * time.Second},
+		{Config{Stream: "s", Lease: time.Minute, MinIdle: 6 * time.Second}, 3 * time.Second},
+		{Config{Stream: "s", Lease: time.Second, MinIdle: time.Second}, time.Second},
+	} {
+		if got := c.cfg.calm(); got != c.want {
+			t.Errorf("%+v: %s: want %s", c.cfg, got, c.want)
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	ok := testConfig("q", tasks.List, "l", "http://h/")
 	change := func(f func(*Config)) []Config { c := ok; f(&c); return []Config{c} }
