@@ -34,14 +34,14 @@ type queue struct {
 	failed zerolog.Logger // at most a few lines a second
 	health *health
 
-	gate   *gate
-	alarm  *alarm
-	slots  *slots
-	acks   *ackBox
-	flight *flight
-	stats  counters
-	watch  watchState // of the watcher and the claimer
-	times  distributions
+	gate     *gate
+	alarm    *alarm
+	slots    *slots
+	acks     *ackBox
+	flight   *flight
+	stats    counters
+	watch    watchState // of the watcher and the claimer
+	times    distributions
 	refusals refusals
 
 	stop     context.Context // done: claim nothing more

@@ -281,7 +281,7 @@ func (s *Store) Reap(ctx context.Context, members []string) (Reaped, error) {
 func (s *Store) Adopt(ctx context.Context, seq uint64, cursor string) (taken int, next string, err error) {
 	src := s.Source
 	reply, err := s.run(ctx, s.Scripts.adopt, []string{s.Keys.Source, s.Keys.Records, s.Keys.Retry},
-		[]string{src.Group, src.Field, flag(src.Delete), millis(src.MinIdle), s.Nonce + "-x" + strconv.FormatUint(seq, 10), strconv.Itoa(MaxReap), cursor})
+		[]string{src.Group, src.Field, flag(src.Delete), millis(src.MinIdle), fmt.Sprintf("%s-x%08d", s.Nonce, seq), strconv.Itoa(MaxReap), cursor}) // what was added in one ms stays in order
 	if err != nil {
 		return 0, "0-0", err
 	}
