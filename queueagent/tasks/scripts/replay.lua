@@ -1,6 +1,6 @@
 -- Makes dead letters tasks again: due at once, in the order of ARGV, with no attempt
--- consumed, under their old ids. What is not there any more is left out, so running it twice changes
--- nothing; so is what has an id that pillion does not give.
+-- consumed, under their old ids. What is not there any more is left out, so running it
+-- twice changes nothing; so is what has an id that pillion does not give.
 --
 -- KEYS[1] records  KEYS[2] retry  KEYS[3] dead
 -- ARGV    ids of entries of the stream, at most 100
@@ -11,7 +11,8 @@ local t, moved = redis.call('TIME'), 0
 local now, us = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000), tonumber(t[2]) % 1000
 -- Tasks of one time are in the order of their ids. So each is due a microsecond after the one
 -- before, counted from that of the clock: the next call begins later than this one ends.
-redis.call('ZREM', KEYS[2], '') -- as allow_memory does: replaying moves, and what is delivered frees memory
+-- As allow_memory does: a replay moves tasks, and frees memory when they are delivered.
+redis.call('ZREM', KEYS[2], '')
 for i = 1, #ARGV do
   local entry = redis.call('XRANGE', KEYS[3], ARGV[i], ARGV[i])[1]
   if entry then
