@@ -56,8 +56,8 @@ type queue struct {
 	crew     crew
 }
 
-// refusals says when to log that Redis refuses something. It may refuse one script and take the next:
-// without it each of them would be logged, several times a second.
+// refusals says when to log that Redis refuses something. It may refuse one script and take
+// the next: without this each of them would be logged, several times a second.
 type refusals struct {
 	logged atomic.Bool // since the last end
 	mu     sync.Mutex

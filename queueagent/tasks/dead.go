@@ -303,6 +303,8 @@ func (d *DeadLetter) read(fields map[string]string) {
 	switch {
 	case d.ID == "":
 		d.Damaged = "it has no field id"
+	case strings.ContainsAny(d.ID, "| \t\n\v\f\r"):
+		d.Damaged = "its field id has a | or white space in it"
 	case d.PayloadBytes < 0:
 		d.Damaged, d.PayloadBytes = "it has no field payload", 0
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,6 +110,15 @@ func TestDamagedAndLargeDeadLetters(t *testing.T) {
 			t.Errorf("%s is not called damaged", d.Entry)
 		}
 	}
+	for i, id := range []string{"a|b", "a b", "a\n"} { // a lease of such a task could not be told from another's
+		entry := EntryID{4, uint64(i)}
+		r.do("XADD", s.Keys.Dead, entry.String(), "id", id, "reason", "gone", "detail", "", "attempts", "0", "abandons", "0", "since", "5", "payload", "")
+		d, _, err := s.DeadLetter(ctx, entry)
+		n, errReplay := s.ReplayEntries(ctx, []EntryID{entry})
+		if err != nil || errReplay != nil || d.Damaged == "" || n != 0 {
+			t.Errorf("%q: %+v, replayed %d, %v, %v: want it damaged, and left", id, d, n, err, errReplay)
+		}
+	}
 	whole, found, err := s.DeadLetter(ctx, EntryID{1, 1})
 	if err != nil || !found || whole.Payload != big {
 		t.Errorf("alone: found %t, %d bytes, %v", found, len(whole.Payload), err)
@@ -158,6 +168,40 @@ func TestConcurrentReplayMovesEachOnce(t *testing.T) {
 }
 
 // What dies while a replay runs is not replayed by it.
+// What has died in order is delivered in that order again, whatever the ids are.
+func TestReplayKeepsTheOrder(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	fifo := func(o *Options) { o.FIFO = true }
+	var want []string
+	for i := range 250 { // three calls of the script
+		s := r.store("a", List, "l", time.Minute, fifo) // a nonce of its own
+		r.do("RPUSH", "l", strconv.Itoa(i))
+		want = append(want, strconv.Itoa(i))
+		if _, err := s.Bury(ctx, []Grave{{Member: mustClaim(t, s, 1, 1).Tasks[0].Member, Reason: "gone"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := r.store("b", List, "l", time.Minute, fifo)
+	if got, err := s.ReplayDead(ctx, DeadFilter{}); got.Changed != len(want) || err != nil {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	var got []string
+	for seq, acks := uint64(1), []string(nil); len(got) < len(want); seq++ {
+		c, err := s.Claim(ctx, seq, 1, acks...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, task := range c.Tasks {
+			got = append(got, task.Payload)
+		}
+		acks = members(c.Tasks)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("delivered again as %v", got)
+	}
+}
+
 func TestReplayEndsWhereItBegan(t *testing.T) {
 	r := newRig(t)
 	s := r.store("a", List, "l", time.Minute)

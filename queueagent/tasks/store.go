@@ -90,8 +90,8 @@ func New(o Options) *Store {
 	}
 }
 
-// visible gives an agent's id without what cannot be sent as it is in the value of a header: the token of a
-// lease, which has it, comes back that way. Two ids stay two.
+// visible gives an agent's id without what cannot be sent as it is in the value of a
+// header: the token of a lease, which has it, comes back that way. Two ids stay two.
 func visible(agent string) string {
 	var b strings.Builder
 	for i := 0; i < len(agent); i++ {
@@ -286,8 +286,10 @@ func (s *Store) Reap(ctx context.Context, members []string) (Reaped, error) {
 // seq must not be used twice.
 func (s *Store) Adopt(ctx context.Context, seq uint64, cursor string) (taken int, next string, err error) {
 	src := s.Source
+	// With zeros in front: what was added within one ms is put in order by its id.
+	ids := fmt.Sprintf("%s-x%08d", s.Nonce, seq)
 	reply, err := s.run(ctx, s.Scripts.adopt, []string{s.Keys.Source, s.Keys.Records, s.Keys.Retry},
-		[]string{src.Group, src.Field, flag(src.Delete), millis(src.MinIdle), s.Nonce + "-x" + strconv.FormatUint(seq, 10), strconv.Itoa(MaxReap), cursor})
+		[]string{src.Group, src.Field, flag(src.Delete), millis(src.MinIdle), ids, strconv.Itoa(MaxReap), cursor})
 	if err != nil {
 		return 0, "0-0", err
 	}

@@ -42,8 +42,8 @@ type Task struct {
 	// Since is when the task could first have been delivered, by the clock of Redis:
 	// when it was due (delay) or added (stream), else when it was first claimed.
 	Since time.Time
-	// Damaged says why the record, which is all in Payload then, cannot be read: somebody else
-	// wrote it. Such a task is not to be delivered.
+	// Damaged says why the record, which is all in Payload then, cannot be read: somebody
+	// else wrote it. Such a task is not to be delivered.
 	Damaged string
 }
 

@@ -167,8 +167,8 @@ func (t *transport) readAnswer(resp *fasthttp.Response) error {
 	if !errors.As(err, &small) {
 		return err
 	}
-	// The header is in the buffer still, as far as that has room for it. What follows the answer may be lost
-	// with the large buffer: so the connection is not kept.
+	// The header is in the buffer still, as far as that has room for it. What follows the
+	// answer may be lost with the large buffer: so the connection is not kept.
 	err = resp.ReadLimitBody(bufio.NewReaderSize(t.br, maxHead), maxAnswer)
 	resp.SetConnectionClose()
 	if errors.As(err, &small) {

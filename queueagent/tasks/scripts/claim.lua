@@ -35,8 +35,8 @@
 -- would lease tasks to nobody, under ids that are in use.
 --
 -- A Redis that is at its maxmemory can still be drained. Where Redis refuses a record or
--- a lease, every task stays where it was, or goes back there: a list gives its elements only by
--- removing them. Of a stream they stay with the group, for adopt.lua.
+-- a lease, every task stays where it was, or goes back there: a list gives its elements
+-- only by removing them. Of a stream they stay with the group, for adopt.lua.
 
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
@@ -167,8 +167,8 @@ local function chunk()
   return math.min(want, math.floor((BUDGET - bytes) * count / math.max(bytes, 1)))
 end
 
--- What is taken from retry or from a sorted set is removed when it is leased: so these skip
--- what they have taken already.
+-- What is taken from retry or from a sorted set is removed when it is leased: so the next
+-- chunk skips what was taken already.
 local function from_retry(want)
   local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', #retried, want)
   if #due == 0 then
@@ -189,8 +189,8 @@ local function from_retry(want)
   return #due
 end
 
--- Errors of the source must not end the script: there may be retries. given is what it gave: payloads,
--- members or ids of entries.
+-- Errors of the source must not end the script: there may be retries. given is what it
+-- gave: payloads, members or ids of entries.
 local from, given = {}, {}
 
 local function from_list(pop, want)
@@ -287,7 +287,8 @@ end
 
 -- Leases what was taken; when that is refused, it gives the error.
 local function lease()
-  return count > 0 and refused('ZADD', leases, unpack(leased)) or taken > 0 and refused('HSET', records, unpack(fresh))
+  return count > 0 and refused('ZADD', leases, unpack(leased))
+    or taken > 0 and refused('HSET', records, unpack(fresh))
 end
 
 local function put_back()

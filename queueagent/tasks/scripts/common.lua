@@ -11,8 +11,9 @@
 -- added, where its source tells, else when it was first claimed.
 --
 -- Redis undoes nothing when a command of a script is refused: say, a key has been made one
--- of another type by hand, or the user has not the right to a command. So a task is put where it goes before it
--- is removed from where it was, and a script that fails in between can be run again.
+-- of another type by hand, or the user has not the right to a command. So a task is put
+-- where it goes before it is removed from where it was, and a script that fails in between
+-- can be run again.
 
 local PENDING = 'pending:'
 
