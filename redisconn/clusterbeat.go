@@ -53,14 +53,17 @@ func (c *Conn) pingCluster(ctx context.Context, client rueidis.Client) error {
 	return nil
 }
 
-// turn says whether it is time to look, and drops the views of nodes that are gone, which
-// bounds them.
+// turn says whether it is time to look: also when the client has other nodes than before.
+// It may have dropped one that hangs, because another has its slots: then a sign of life of
+// all others must not vouch for what that one has brought. It drops the views of nodes that
+// are gone, which bounds them.
 func (t *topology) turn(nodes map[string]rueidis.Client) (look bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	had := len(t.views)
 	maps.DeleteFunc(t.views, func(addr string, _ clusterView) bool { return nodes[addr] == nil })
 	t.beats++
-	return t.beats%lookEvery == 1
+	return t.beats%lookEvery == 1 || len(t.views) != had || len(t.views) != len(nodes)
 }
 
 // pingAndLook asks one node, in one pipeline. A node that answers PING and does not tell,
