@@ -93,22 +93,20 @@ func readText(t *testing.T, name string) string {
 	return string(text)
 }
 
-// buildStep is the command by which the Dockerfile builds the program, which then goes
-// to $PROGRAM.
-func buildStep(t *testing.T) string {
+// runStep is a command of the Dockerfile, with another place for what it makes.
+func runStep(t *testing.T, containing, place, instead string) string {
 	t.Helper()
 	joined := strings.ReplaceAll(readText(t, "Dockerfile"), "\\\n", " ")
 	for line := range strings.Lines(joined) {
 		step, ok := strings.CutPrefix(line, "RUN ")
-		if ok && strings.Contains(step, "go build") {
-			const out = "-o /pillion "
-			if strings.Count(step, out) != 1 {
-				t.Fatalf("Dockerfile: %q has no %q", step, out)
+		if ok && strings.Contains(step, containing) {
+			if !strings.Contains(step, place) {
+				t.Fatalf("Dockerfile: %q has no %q", step, place)
 			}
-			return strings.Replace(step, out, `-o "$PROGRAM" `, 1)
+			return strings.ReplaceAll(step, place, instead)
 		}
 	}
-	t.Fatal("Dockerfile: no RUN with go build")
+	t.Fatalf("Dockerfile: no RUN with %s", containing)
 	return ""
 }
 
@@ -126,7 +124,7 @@ func TestDockerfileBuilds(t *testing.T) {
 	} {
 		t.Run("without "+tc.more, func(t *testing.T) {
 			program := filepath.Join(t.TempDir(), "pillion")
-			cmd := exec.Command("sh", "-c", buildStep(t))
+			cmd := exec.Command("sh", "-c", runStep(t, "go build", "-o /pillion ", `-o "$PROGRAM" `))
 			cmd.Dir = buildContext(t, parseIgnored(t, text+"\n"+tc.more))
 			cmd.Env = append(os.Environ(), "PROGRAM="+program, "VERSION=v1.2.3", "TARGETOS=", "TARGETARCH=", "GOWORK=off")
 			out, err := cmd.CombinedOutput()
@@ -143,6 +141,26 @@ func TestDockerfileBuilds(t *testing.T) {
 				t.Errorf("the program says %q, %v", out, err)
 			}
 		})
+	}
+}
+
+// The image has the licence of each module that is in the program.
+func TestDockerfileCopiesLicences(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command("sh", "-c", runStep(t, "licen[cs]e", `"/licenses/`, `"$LICENSES/`))
+	cmd.Env = append(os.Environ(), "LICENSES="+dir, "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	list, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./cmd/pillion").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range append(strings.Fields(string(list)), "go") {
+		found, err := filepath.Glob(filepath.Join(dir, module, "[Ll][Ii][Cc][Ee][Nn][CcSs]*"))
+		if err != nil || len(found) == 0 {
+			t.Errorf("no licence of %s, %v", module, err)
+		}
 	}
 }
 

@@ -113,7 +113,7 @@ func (p *Pillion) build(cfg Config) (err error) {
 		return err
 	}
 	if len(cfg.Queues) > 0 {
-		if p.queues, err = queueagent.New(cfg.Queues, p.redis, cfg.Redis.Prefix, p.agentID, p.log); err != nil {
+		if p.queues, err = queueagent.New(p.placedQueues(cfg), p.redis, cfg.Redis.Prefix, p.agentID, p.log); err != nil {
 			return err
 		}
 	}

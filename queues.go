@@ -29,6 +29,11 @@ func (q adminQueues) HasQueue(name string) bool {
 	return ok
 }
 
+// Now gives the time by the clock of Redis, as far as it is known.
+func (q adminQueues) Now(ctx context.Context, queue string) time.Time {
+	return q.agent.Now(ctx, queue)
+}
+
 // Queues tells of every queue; without what Redis would have to tell when it does not.
 func (q adminQueues) Queues(ctx context.Context) []admin.Queue {
 	ctx, cancel := context.WithTimeout(ctx, depthTime)

@@ -186,7 +186,7 @@ func (p *Pillion) stopQueues(ctx context.Context) error {
 		return nil
 	}
 	if err := p.queues.Shutdown(ctx); err != nil {
-		return fmt.Errorf("queue agent: deliveries were cut off and their tasks given back: %w", err)
+		return fmt.Errorf("queue agent: deliveries were cut off, and their tasks are delivered again: %w", err)
 	}
 	return nil
 }

@@ -3,9 +3,12 @@ package pillion
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pillion-proxy/pillion/proxy"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/queueagent"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // defaultUpstream is the name of the main application in metrics and logs.
@@ -35,6 +38,24 @@ func (p *Pillion) openUpstream(name, setting string, cfg upstream.Config) (*upst
 		}
 		log.Warn().Err(cause).Msg("the application is not available: no requests are sent to it for now")
 	}))
+}
+
+// placedQueues gives the queues of the configuration, which stays as it is, each with the
+// application that its webhook is a path on.
+func (p *Pillion) placedQueues(cfg Config) []queueagent.Config {
+	queues := slices.Clone(cfg.Queues)
+	for i := range queues {
+		w := &queues[i].Webhook
+		if w.App.Address != "" || !w.IsPath() {
+			continue // said by the program, or by the URL
+		}
+		client := p.upstream
+		if w.Upstream != "" {
+			client = p.upstreams[w.Upstream] // there is one: the configuration was checked
+		}
+		w.App = webhook.App(client.Endpoint())
+	}
+	return queues
 }
 
 // closeUpstreams cuts what is still sent to the applications.

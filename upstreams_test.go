@@ -2,6 +2,7 @@ package pillion
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,8 @@ import (
 	"github.com/pillion-proxy/pillion/internal/tlstest"
 	"github.com/pillion-proxy/pillion/proxy"
 	"github.com/pillion-proxy/pillion/proxy/upstream"
+	"github.com/pillion-proxy/pillion/queueagent"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 	"github.com/pillion-proxy/pillion/rules"
 	"github.com/pillion-proxy/pillion/sessioncheck"
 )
@@ -129,5 +132,49 @@ func TestUpstreamMistakesNameTheirEntry(t *testing.T) {
 	}
 	if _, err := upstream.New(entry.Config, upstream.WithSetting("upstreams[0]")); err == nil || !strings.Contains(err.Error(), "upstreams[0].health.path") {
 		t.Error(err)
+	}
+}
+
+// TestWebhookOfAProgram: a program says where a queue's path is, with TLS settings of its
+// own. The configuration stays as the program wrote it, so that it can be reloaded.
+func TestWebhookOfAProgram(t *testing.T) {
+	authority := tlstest.New(t)
+	got := make(chan string, 1)
+	app := apptest.StartTLS(t, authority.Server(t, "app.internal"), apptest.Each(apptest.Route(func(r *http.Request) []apptest.Step {
+		got <- r.Host + r.RequestURI
+		return []apptest.Step{apptest.Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), apptest.Drain()}
+	})))
+	srv := redistest.Start(t)
+	queue := func(name string) queueagent.Config {
+		q := queueagent.Default()
+		q.Name, q.List, q.Webhook.URL = name, name, "/"+name
+		return q
+	}
+	cfg := Default()
+	cfg.Redis.URL, cfg.Admin.Listen = "redis://"+srv.Addr, Off
+	cfg.Queues = []queueagent.Config{queue("own"), queue("main")}
+	cfg.Queues[0].Webhook.App = webhook.App{
+		Address: app.Addr(), Host: "app.internal", TLS: &tls.Config{RootCAs: authority.Pool, ServerName: "app.internal"},
+	}
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = p.Shutdown(context.Background()) }()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	redistest.Do(t, redistest.Client(t, srv), "RPUSH", "own", "{}")
+	if at := <-got; at != "app.internal/own" {
+		t.Errorf("delivered to %s", at)
+	}
+	if at := cfg.Queues[1].Webhook.App; at != (webhook.App{}) {
+		t.Errorf("the configuration was changed: %+v", at)
+	}
+	if err := p.Reload(cfg); err != nil {
+		t.Error(err)
+	}
+	if text, err := cfg.Redacted().YAML(); err != nil || strings.Contains(string(text), "app.internal") {
+		t.Errorf("%v: %s", err, text)
 	}
 }

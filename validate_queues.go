@@ -3,7 +3,6 @@ package pillion
 import (
 	"fmt"
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -118,14 +117,13 @@ func (v *validator) queueFlow(at string, q queueagent.Config) {
 }
 
 func (v *validator) webhook(at string, w queueagent.Webhook) {
-	v.webhookURL(at+".url", w.URL)
+	v.webhookPlace(at, w)
 	v.positive(at+".timeout", w.Timeout)
 	v.webhookSecrets(at, w)
 	if wrong := webhook.ContentTypeProblem(w.ContentType); wrong != "" {
 		v.add(at+".content_type", w.ContentType, wrong, "write one such as application/json")
 	}
 	v.webhookHeaders(at+".headers", w.Headers)
-	v.webhookReady(at+".ready", w.Ready)
 	if d := w.AcceptedLease; d != 0 && (d < webhook.MinAcceptedLease || d > webhook.MaxAcceptedLease) {
 		v.add(at+".accepted_lease", strictyaml.Duration(d), "is out of range", "write a duration from 1s to 24h, or 0s for off")
 	}
@@ -169,22 +167,6 @@ func (v *validator) webhookHeaders(at string, headers map[string]string) {
 	}
 }
 
-func (v *validator) webhookReady(key, text string) {
-	switch {
-	case text == "":
-	case strings.ContainsAny(text, "{}"):
-		v.add(key, text, "has a placeholder", "write one URL or path for all tasks")
-	case strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//"):
-		if u, err := url.Parse("http://h" + text); err != nil || u.Fragment != "" {
-			v.add(key, text, "is not a path", "write one such as /readyz")
-		}
-	case !strings.Contains(text, "://"):
-		v.add(key, text, "is neither a path nor a URL", "write a path such as /readyz, or http://host:port/path")
-	default:
-		v.webhookURL(key, text)
-	}
-}
-
 func (v *validator) task(at string, t queueagent.Task) {
 	for _, p := range []struct{ name, path string }{
 		{"type", t.Type}, {"body", t.Body}, {"due", t.Due}, {"expires", t.Expires}, {"traceparent", t.Traceparent},
@@ -200,48 +182,6 @@ func (v *validator) task(at string, t queueagent.Task) {
 	case t.Body == "":
 		v.add(at+".encoding", t.Encoding, "is set, but task.body is not", "name the field that is encoded as task.body")
 	}
-}
-
-func (v *validator) webhookURL(key, text string) {
-	const remedy = "write http://host:port/path or https://host/path"
-	u, err := url.Parse(text)
-	switch {
-	case text == "":
-		v.add(key, "", "is empty", remedy)
-	case strings.ContainsAny(outsidePath(text), "{}"):
-		v.add(key, text, "has a placeholder outside its path", "write {type} only in the path")
-	case err != nil:
-		v.add(key, text, "is not a URL", remedy)
-	case u.Scheme != "http" && u.Scheme != "https":
-		v.add(key, text, "has neither the scheme http nor https", remedy)
-	case !hostName(u.Hostname()):
-		v.add(key, text, "has no valid host", remedy)
-	case u.User != nil:
-		v.add(key, text, "has a user in it", "set webhook.headers, or sign deliveries with webhook.secret")
-	case !portNumber(u.Port(), true):
-		v.add(key, text, "has no valid port", "write a port from 1 to 65535")
-	case u.Fragment != "":
-		v.add(key, text, "has a fragment, which is never sent", "remove the # and what follows it")
-	case strings.ContainsAny(strings.ReplaceAll(u.Path, "{type}", ""), "{}"):
-		v.add(key, text, "has a placeholder other than {type}", "write {type} for the type of the task")
-	}
-}
-
-// outsidePath gives what is before and behind the path of a URL.
-func outsidePath(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
-		return ""
-	}
-	end := strings.IndexAny(rest, "/?#")
-	if end < 0 {
-		return scheme + rest
-	}
-	before, path := rest[:end], rest[end:]
-	if i := strings.IndexAny(path, "?#"); i >= 0 {
-		return scheme + before + path[i:]
-	}
-	return scheme + before
 }
 
 func (v *validator) retry(at string, r queueagent.Retry) {

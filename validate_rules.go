@@ -26,7 +26,7 @@ func (v *validator) rules() {
 			params = nil // what a tag may refer to is not known
 		}
 		v.sessionPolicy(at+".session", r.Session)
-		v.ruleUpstream(at+".upstream", r.Upstream)
+		v.upstreamName(at+".upstream", r.Upstream)
 		v.cachePolicy(at+".cache", r, params)
 		v.ownPart(at, &r, params)
 		if catchAll >= 0 {

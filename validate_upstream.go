@@ -94,8 +94,9 @@ func (v *validator) health(at string, h upstream.Health) {
 	v.between(at+".healthy", h.Healthy, 1, 1000)
 }
 
-// ruleUpstream checks the name that a rule sends its requests to.
-func (v *validator) ruleUpstream(key, name string) {
+// upstreamName checks the name of the application that a rule sends its requests to, or a
+// queue its tasks.
+func (v *validator) upstreamName(key, name string) {
 	if name == "" {
 		if v.isSet(key) {
 			v.add(key, "", "is empty", "name an entry of upstreams, or remove the key for the main application")

@@ -78,6 +78,8 @@ type Swept struct {
 // DeadLetters is what can be done with them. Entries are checked by CheckEntry before.
 type DeadLetters interface {
 	CheckEntry(entry string) error
+	// Now gives the time by the clock that dates dead letters, as far as it is known.
+	Now(ctx context.Context, queue string) time.Time
 	// DeadLetters gives a page; next is empty when that was all.
 	DeadLetters(ctx context.Context, queue string, f DeadFilter, newest bool, limit int) (page []DeadLetter, next string, err error)
 	DeadLetter(ctx context.Context, queue, entry string) (d DeadLetter, found bool, err error)
@@ -187,8 +189,11 @@ func moment(name, value string, now time.Time) (t time.Time, problem string) {
 // empty says that the filter chooses everything.
 func (f *DeadFilter) empty() bool { return *f == DeadFilter{} }
 
+// now is the time that "24h ago" counts from.
+func (q *queues) now(r *http.Request) time.Time { return q.Now(r.Context(), r.PathValue("queue")) }
+
 func (q *queues) deadList(w http.ResponseWriter, r *http.Request) {
-	query, problem := parseDeadQuery(r.URL.RawQuery, time.Now(), q.CheckEntry, "order", "limit")
+	query, problem := parseDeadQuery(r.URL.RawQuery, q.now(r), q.CheckEntry, "order", "limit")
 	if problem != "" {
 		writeProblem(w, http.StatusBadRequest, problem)
 		return
@@ -237,7 +242,7 @@ func noEntry(w http.ResponseWriter, entry string) {
 // deadExport sends dead letters as lines of JSON, as they are read. When it has to end
 // early, the connection is cut, so that nobody takes a part for the whole.
 func (q *queues) deadExport(w http.ResponseWriter, r *http.Request) {
-	query, problem := parseDeadQuery(r.URL.RawQuery, time.Now(), q.CheckEntry)
+	query, problem := parseDeadQuery(r.URL.RawQuery, q.now(r), q.CheckEntry)
 	if problem != "" {
 		writeProblem(w, http.StatusBadRequest, problem)
 		return
@@ -324,7 +329,7 @@ func (q *queues) deadReplay(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusBadRequest, `The body is not {"entries": ["…"]}, {"all": true} or a filter such as {"reason": "gone"}: `+err.Error())
 		return
 	}
-	f, problem := call.parse(time.Now(), q.CheckEntry)
+	f, problem := call.parse(q.now(r), q.CheckEntry)
 	if problem != "" {
 		writeProblem(w, http.StatusBadRequest, problem)
 		return
@@ -349,7 +354,7 @@ func (q *queues) deadDelete(w http.ResponseWriter, r *http.Request) {
 }
 
 func (q *queues) deadDeleteMany(w http.ResponseWriter, r *http.Request) {
-	query, problem := parseDeadQuery(r.URL.RawQuery, time.Now(), q.CheckEntry, "all")
+	query, problem := parseDeadQuery(r.URL.RawQuery, q.now(r), q.CheckEntry, "all")
 	if problem == "" {
 		problem = oneChoice(false, query.all, query.DeadFilter)
 	}

@@ -43,6 +43,8 @@ type Enqueuer interface {
 	// MaxPayload gives the bound of a queue's tasks in bytes; false when there is no such
 	// queue.
 	MaxPayload(queue string) (bytes int64, ok bool)
+	// Now gives the time by the clock that tasks are due by, as far as it is known.
+	Now(ctx context.Context, queue string) time.Time
 	// Enqueue is true when a task of that deduplication key was added before.
 	Enqueue(ctx context.Context, queue string, t NewTask) (duplicate bool, err error)
 }
@@ -68,7 +70,7 @@ func (e *enqueuer) enqueue(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusNotFound, "There is no queue "+strconv.Quote(queue)+": use the name of an entry of queues.")
 		return
 	}
-	t, problem := taskOptions(r, time.Now())
+	t, at, problem := taskOptions(r)
 	if problem != "" {
 		writeProblem(w, http.StatusBadRequest, problem)
 		return
@@ -85,6 +87,9 @@ func (e *enqueuer) enqueue(w http.ResponseWriter, r *http.Request) {
 	if t.Payload, p = readTask(w, r, limit); p != nil {
 		writeProblem(w, p.Status, p.Detail)
 		return
+	}
+	if !at.IsZero() { // only now: a large body takes its time
+		t.Delay = max(at.Sub(e.queues.Now(r.Context(), queue)), 0)
 	}
 	duplicate, err := e.queues.Enqueue(r.Context(), queue, t)
 	switch {
@@ -127,32 +132,33 @@ func readTask(w http.ResponseWriter, r *http.Request, limit int64) (string, *Tas
 	return text.String(), nil
 }
 
-// taskOptions reads what the query and the header say of the task.
-func taskOptions(r *http.Request, now time.Time) (t NewTask, problem string) {
+// taskOptions reads what the query and the header say of the task; at is when it is due,
+// or zero.
+func taskOptions(r *http.Request) (t NewTask, at time.Time, problem string) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return t, "The query is malformed: percent-encode its values."
+		return t, at, "The query is malformed: percent-encode its values."
 	}
 	for name, values := range query {
 		switch name {
 		case "delay", "at", "dedup", "dedup_for":
 		default:
-			return t, "The query has " + strconv.Quote(name) + ": use delay or at, dedup and dedup_for."
+			return t, at, "The query has " + strconv.Quote(name) + ": use delay or at, dedup and dedup_for."
 		}
 		if len(values) != 1 || values[0] == "" {
-			return t, "The query has " + name + " without a value, or twice: give it one."
+			return t, at, "The query has " + name + " without a value, or twice: give it one."
 		}
 	}
-	if t.Delay, problem = delayOf(query.Get("delay"), query.Get("at"), now); problem != "" {
-		return t, problem
+	if t.Delay, at, problem = dueOf(query.Get("delay"), query.Get("at")); problem != "" {
+		return t, at, problem
 	}
 	if text := query.Get("dedup_for"); text != "" {
 		if t.DedupFor, err = time.ParseDuration(text); err != nil || t.DedupFor <= 0 {
-			return t, "dedup_for " + strconv.Quote(text) + " is not a positive duration: write it as 1h."
+			return t, at, "dedup_for " + strconv.Quote(text) + " is not a positive duration: write it as 1h."
 		}
 	}
 	t.Dedup, problem = dedupOf(query.Get("dedup"), r.Header.Values("Idempotency-Key"))
-	return t, problem
+	return t, at, problem
 }
 
 // dedupOf takes the key from the query or from Idempotency-Key: a string of a structured
@@ -171,29 +177,28 @@ func dedupOf(query string, header []string) (key, problem string) {
 	return key, ""
 }
 
-// delayOf reads a duration, or a time: RFC 3339, or Unix seconds. A time that is over
-// means now.
-func delayOf(delay, at string, now time.Time) (d time.Duration, problem string) {
+// dueOf reads a duration, or a time: RFC 3339, or Unix seconds.
+func dueOf(delay, at string) (d time.Duration, when time.Time, problem string) {
 	switch {
 	case delay != "" && at != "":
-		return 0, "Both delay and at are given: give one."
+		return 0, when, "Both delay and at are given: give one."
 	case delay != "":
 		d, err := time.ParseDuration(delay)
 		if err != nil || d < 0 {
-			return 0, "delay " + strconv.Quote(delay) + " is not a duration: write it as 30s."
+			return 0, when, "delay " + strconv.Quote(delay) + " is not a duration: write it as 30s."
 		}
-		return d, ""
+		return d, when, ""
 	case at == "":
-		return 0, ""
+		return 0, when, ""
 	}
 	when, err := time.Parse(time.RFC3339, strings.ReplaceAll(at, " ", "+")) // a plus that was not encoded
 	if err != nil {
 		var ok bool
 		if when, ok = unixTime(at); !ok {
-			return 0, "at " + strconv.Quote(at) + " is not a time: write RFC 3339, such as 2026-11-25T12:00:00Z, or Unix seconds."
+			return 0, when, "at " + strconv.Quote(at) + " is not a time: write RFC 3339, such as 2026-11-25T12:00:00Z, or Unix seconds."
 		}
 	}
-	return max(when.Sub(now), 0), ""
+	return 0, when, ""
 }
 
 // unixTime reads seconds, up to the year 9999.

@@ -26,6 +26,9 @@ type tasks struct {
 
 func (q *tasks) MaxPayload(queue string) (int64, bool) { return 1 << 20, queue == "q" }
 
+// Now is an hour ahead of this machine.
+func (q *tasks) Now(context.Context, string) time.Time { return time.Now().Add(time.Hour) }
+
 func (q *tasks) Enqueue(_ context.Context, _ string, t admin.NewTask) (bool, error) {
 	if q.hold != nil {
 		<-q.hold
@@ -60,7 +63,7 @@ func serveTasks(t *testing.T, q *tasks, token string) string {
 func TestEnqueue(t *testing.T) {
 	q := &tasks{}
 	base := serveTasks(t, q, "t0ken")
-	soon := time.Now().Add(time.Hour)
+	soon := time.Now().Add(2 * time.Hour) // in one hour, by the clock of the queues
 	big := strings.Repeat("x", 1<<20)
 	for _, c := range []struct {
 		name, path, body, key string

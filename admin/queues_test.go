@@ -71,6 +71,12 @@ func (d *desk) HasQueue(name string) bool { return name == "tasks" }
 func (d *desk) Queues(context.Context) []admin.Queue {
 	return []admin.Queue{{Name: "tasks", Depth: &admin.QueueDepth{Dead: 7}, Config: admin.QueueConfig{Webhook: "http://h/s3cret"}}}
 }
+
+// Now is another time than this machine's.
+func (d *desk) Now(context.Context, string) time.Time {
+	return time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+}
+
 func (d *desk) Pause(_ context.Context, q string) error  { return d.note("pause %s", q) }
 func (d *desk) Resume(_ context.Context, q string) error { return d.note("resume %s", q) }
 func (d *desk) Resolve(_ context.Context, r admin.Resolution) error {
@@ -183,6 +189,8 @@ func TestQueues(t *testing.T) {
 		{"GET", "/queues/tasks/dead", "", auth, 200, `"next":"5-5"`, "list tasks newest=true limit=100"},
 		{"GET", "/queues/tasks/dead?order=oldest&limit=5&reason=a&id=b&type=c&contains=d%20e&after=1-1&before=2-2&since=2026-01-02T03:04:05Z&until=1h", "", auth, 200, "",
 			"list tasks newest=false limit=5 reason=a id=b type=c contains=d e after=1-1 before=2-2 since=2026-01-02T03:04:05Z until"},
+		{"GET", "/queues/tasks/dead?since=24h", "", auth, 200, "", "list tasks newest=true limit=100 since=2029-12-31T12:00:00Z"},
+		{"POST", "/queues/tasks/dead/replay", `{"since":"1h"}`, auth, 200, "", "replay tasks [] since=2030-01-01T11:00:00Z"},
 		{"GET", "/queues/tasks/dead?limit=0", "", auth, 400, "1 to 1000", ""},
 		{"GET", "/queues/tasks/dead?order=up", "", auth, 400, "oldest", ""},
 		{"GET", "/queues/tasks/dead?after=1", "", auth, 400, "after", ""},

@@ -67,7 +67,7 @@ func (x *exchange) recallSession() bool {
 	if p.Mode() == sessioncheck.ModeNone || x.isPreflight() {
 		return true
 	}
-	res, ok := x.h.sessions.Recall(x.raw, x.now)
+	res, ok := x.h.sessions.Recall(x, x.now)
 	if !ok {
 		return false
 	}

@@ -173,6 +173,12 @@ func (x *exchange) hasKind(k kind) bool {
 	return false
 }
 
+// FieldCount and Field let the session check look at the header as it was taken apart.
+func (x *exchange) FieldCount() int { return len(x.lines) }
+
+// Field gives one line of the header; see FieldCount.
+func (x *exchange) Field(i int) (name, value []byte) { return x.lines[i].name, x.lines[i].value }
+
 // PeekAll lets rules look at request fields. The result is valid until the next call.
 func (x *exchange) PeekAll(name string) [][]byte {
 	x.values = x.values[:0]

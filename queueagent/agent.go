@@ -78,8 +78,8 @@ func New(cfgs []Config, redis Redis, prefix, agentID string, log zerolog.Logger,
 	if agentID == "" {
 		return nil, errors.New("the queue agent's id is empty: use what names this pod or host, and stays the same after a restart")
 	}
-	if strings.HasPrefix(agentID, "pending:") {
-		return nil, fmt.Errorf("the queue agent's id %q begins with \"pending:\", which marks leases of the application: use another", agentID)
+	if strings.HasPrefix(agentID+":", "pending:") {
+		return nil, fmt.Errorf("the queue agent's id %q begins with \"pending\" as its first part, which marks leases of the application: use another", agentID)
 	}
 	s, err := tasks.LoadScripts()
 	if err != nil {
@@ -133,11 +133,11 @@ func (a *Agent) newQueue(cfg Config, s *tasks.Scripts, h *health, prefix, agentI
 			Redis: a.redis, Scripts: s, Prefix: prefix, Queue: cfg.Name, Source: cfg.source(),
 			Agent: agentID, Nonce: nonce, Lease: cfg.Lease, TypePath: cfg.Task.Type,
 			FIFO: cfg.FIFO, Every: cfg.Rate.every(), Burst: cfg.Rate.burst(),
-			MaxAttempts: cfg.Retry.MaxAttempts, MaxAbandons: cfg.Retry.MaxAbandons,
+			MaxAttempts: cfg.Retry.MaxAttempts, MaxAbandons: cfg.Retry.MaxAbandons, MaxAge: cfg.Retry.MaxAge,
 		}),
 		gate: newGate(hook.AsksReady()), alarm: newAlarm(), slots: newSlots(cfg.Concurrency), acks: newAckBox(), flight: newFlight(), times: newDistributions(),
 		stop: a.stopped, abort: a.aborted, giveUp: make(chan struct{}),
-		armed: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		armed: make(chan struct{}, 1), wake: make(chan struct{}, 1), handed: make(chan struct{}, 1),
 		work: make(chan *delivery, cfg.Concurrency), outcomes: make(chan outcome, cfg.Concurrency),
 	}
 	if hook.AsksReady() {

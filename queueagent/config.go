@@ -135,7 +135,7 @@ type Retry struct {
 // and webhook URL have no default.
 func Default() Config {
 	return Config{
-		Webhook:     Webhook{Timeout: 30 * time.Second, ContentType: webhook.DefaultContentType},
+		Webhook:     Webhook{TLS: webhook.TLS{MinVersion: "1.2"}, Timeout: 30 * time.Second, ContentType: webhook.DefaultContentType},
 		Pop:         PopLeft,
 		Score:       ScoreSeconds,
 		Group:       "pillion",

@@ -48,6 +48,28 @@ func TestEnvelopesOfOthers(t *testing.T) {
 	r.wantEmpty(a.queues[0].store)
 }
 
+// A record that somebody else wrote must not hold up the queue.
+func TestARecordThatCannotBeRead(t *testing.T) {
+	r := newRig(t, true)
+	s := newSink(t, nil)
+	cfg := testConfig("q", tasks.List, "l", s.url)
+	const whole = "not what pillion writes\x00\xff"
+	keys := tasks.NewKeys("t:", "q", "l", "")
+	r.do("HSET", keys.Records, "x", whole, "y", "f 0 0 1700000000000\nlate")
+	r.do("ZADD", keys.Retry, "1", "x", "2", "y")
+	r.do("RPUSH", "l", "fresh")
+	a := r.run([]Config{cfg})
+	eventually(t, "all are gone", func() bool { st := a.Stats()[0]; return st.Delivered == 2 && st.DeadLettered == 1 && st.InFlight == 0 })
+	entries, err := r.do("XRANGE", keys.Dead, "-", "+").AsXRange()
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+	if f := entries[0].FieldValues; f["payload"] != whole || f["reason"] != "damaged" || f["id"] != "x" || f["attempts"] != "0" || f["detail"] == "" {
+		t.Errorf("the dead letter is %q", f)
+	}
+	r.wantEmpty(a.queues[0].store)
+}
+
 // dead gives the details of the dead letters, by reason.
 func (r *rig) dead(s *tasks.Store) map[string]string {
 	r.tb.Helper()
@@ -83,8 +105,8 @@ func TestPendingTaskComesAgain(t *testing.T) {
 	if gap := posts[1].at.Sub(posts[0].at); gap < 900*time.Millisecond {
 		t.Errorf("it came again after %s: want 1s", gap)
 	}
-	if st := a.Stats()[0]; st.Failed != 0 || st.LastError != "" {
-		t.Errorf("%+v: want no failure", st)
+	if st := a.Stats()[0]; st.Failed != 1 || st.LastError != kindUnacknowledged {
+		t.Errorf("%+v: want one failed attempt", st)
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
+	"github.com/pillion-proxy/pillion/queueagent/webhook"
 )
 
 // The errors of Resolve, beside *UnknownQueueError.
@@ -21,7 +23,8 @@ type QueueInfo struct {
 	Stats QueueStats
 	// Depth is nil while Redis does not tell.
 	Depth *Depth
-	// Source is the key that is drained; Webhook the URL, without what may be secret in it.
+	// Source is the key that is drained; Webhook says where tasks go, without what may be
+	// secret, as webhook.Endpoint.URL does.
 	Source, Webhook string
 	Concurrency     int
 	FIFO            bool
@@ -35,7 +38,7 @@ func (a *Agent) Queues(ctx context.Context) ([]QueueInfo, error) {
 	out := make([]QueueInfo, len(a.queues))
 	for i, q := range a.queues {
 		out[i] = QueueInfo{
-			Stats: q.snapshot(), Source: q.store.Keys.Source, Webhook: publicURL(q.cfg.Webhook.URL),
+			Stats: q.snapshot(), Source: q.store.Keys.Source, Webhook: q.hook.URL(),
 			Concurrency: q.cfg.Concurrency, FIFO: q.cfg.FIFO, Rate: q.cfg.Rate, Retry: q.cfg.Retry,
 		}
 	}
@@ -46,17 +49,15 @@ func (a *Agent) Queues(ctx context.Context) ([]QueueInfo, error) {
 	return out, err
 }
 
-// publicURL leaves out of a URL what may be secret: user, password and query.
-func publicURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return ""
+// Now gives the time by the clock of Redis, by which all times of a queue go. As long as
+// Redis has never told it, and for a queue that there is not, it is this machine's.
+func (a *Agent) Now(ctx context.Context, name string) time.Time {
+	if q := a.find(name); q != nil {
+		if now, err := q.store.Clock(ctx); err == nil {
+			return now
+		}
 	}
-	public := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	if s, err := url.PathUnescape(public.String()); err == nil {
-		return s // {type} as it was written
-	}
-	return public.String()
+	return time.Now()
 }
 
 func (a *Agent) queue(name string) (*queue, error) {
@@ -96,15 +97,55 @@ func (a *Agent) Resolve(ctx context.Context, name string, r tasks.Resolution) er
 	if r.Token == "" {
 		return q.overrule(ctx, r)
 	}
-	done, next, err := q.store.Resolve(ctx, r)
+	return q.resolve(ctx, r, kindApplication)
+}
+
+// The kinds of what is said of a task outside of an answer: by the application, or by an
+// operator.
+const (
+	kindApplication = "application"
+	kindOperator    = "operator"
+)
+
+// resolve ends or extends a lease.
+func (q *queue) resolve(ctx context.Context, r tasks.Resolution, kind string) error {
+	if r.Action == tasks.ActRetry {
+		r.Detail = "the attempt was called failed after its delivery"
+	}
+	got, err := q.store.Resolve(ctx, r)
 	switch {
 	case err != nil:
 		return err
-	case !done:
+	case !got.Done:
 		return ErrNoLease
 	}
-	q.alarm.set(next)
+	q.alarm.set(got.Next)
+	poke(q.handed) // the lease may be a short one now
+	q.noteResolved(r, got, kind)
 	return nil
+}
+
+// noteResolved counts and logs as note does.
+func (q *queue) noteResolved(r tasks.Resolution, got tasks.Resolved, kind string) {
+	switch {
+	case r.Action == tasks.ActAck:
+		q.stats.delivered.Add(1)
+	case got.Dead != "":
+		q.stats.failed.Add(1)
+		q.stats.dead.Add(1)
+		q.resolved(q.log.Error(), r, got, kind).Str("detail", webhook.Printable([]byte(r.Detail), maxDetail)).
+			Str("reason", got.Dead).Msg("task moved to the dead letters")
+	case r.Action == tasks.ActRetry && got.Attempts > 0:
+		q.stats.failed.Add(1)
+		q.stats.retries.Add(1)
+		q.resolved(q.failed.Warn(), r, got, kind).Dur("next_ms", r.After).Time("next", time.Now().Add(r.After).UTC()).Msg("delivery failed")
+	}
+}
+
+// resolved puts in what each such line has.
+func (q *queue) resolved(e *zerolog.Event, r tasks.Resolution, got tasks.Resolved, kind string) *zerolog.Event {
+	q.stats.fail(kind)
+	return e.Str("id", r.ID).Str("kind", kind).Int("attempt", got.Attempts).Int("max_attempts", q.cfg.Retry.MaxAttempts)
 }
 
 // overrule is Resolve without a token.
@@ -126,12 +167,7 @@ func (q *queue) overrule(ctx context.Context, r tasks.Resolution) error {
 		return fmt.Errorf("%w; a task that waits for a retry can only be acknowledged", ErrNoTask)
 	}
 	r.Token = token
-	done, next, err := q.store.Resolve(ctx, r)
-	if err == nil && !done {
-		err = ErrNoLease
-	}
-	q.alarm.set(next)
-	return err
+	return q.resolve(ctx, r, kindOperator)
 }
 
 // DeadLetters gives a page of a queue's dead letters.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -199,6 +200,33 @@ func TestWhatIsSaidOfATask(t *testing.T) {
 	}
 }
 
+// The token comes back to pillion as the application got it, whatever the agent's id is.
+func TestTokensOfOddAgents(t *testing.T) {
+	r := newRig(t, true)
+	for i, agent := range []string{"pod a", "100%", `say "a"`, "pod~é", " \t", "a|b:c"} {
+		tokens := make(chan [2]string, 1)
+		s := newSink(t, func(ctx *fasthttp.RequestCtx) {
+			h := &ctx.Request.Header
+			ctx.SetStatusCode(fasthttp.StatusAccepted)
+			ctx.Response.Header.Set("Pillion-Lease", "1h")
+			tokens <- [2]string{string(h.Peek("webhook-id")), string(h.Peek("Pillion-Lease-Token"))}
+		})
+		name := "q" + strconv.Itoa(i)
+		a := r.runAs(agent, []Config{testConfig(name, tasks.List, name, s.url)})
+		r.do("RPUSH", name, "x")
+		got := <-tokens
+		if err := a.Resolve(context.Background(), name, tasks.Resolution{ID: got[0], Token: got[1], Action: tasks.ActAck}); err != nil {
+			t.Errorf("agent %q, token %q: %v", agent, got[1], err)
+		}
+		r.wantEmpty(a.queues[0].store)
+	}
+	for _, agent := range []string{"", "pending", "pending:1"} {
+		if _, err := New(nil, r.redis, "t:", agent, zerolog.Nop()); err == nil {
+			t.Errorf("agent %q has no error", agent)
+		}
+	}
+}
+
 // The operator's word against an agent that has the task: its lease may be gone, or left
 // without a record. Neither stops the queue, nor is called a fault.
 func TestAcknowledgedFromOutsideWhileItIsDelivered(t *testing.T) {
@@ -229,6 +257,85 @@ func TestAcknowledgedFromOutsideWhileItIsDelivered(t *testing.T) {
 	r.wantEmpty(st)
 }
 
+// What is said of a task afterwards is counted and logged as what an answer says.
+func TestWhatIsSaidIsCounted(t *testing.T) {
+	r := newRig(t, true)
+	var log lines
+	a, err := New([]Config{testConfig("q", tasks.List, "l", "http://127.0.0.1:1/")}, r.redis, "t:", "agent-1", zerolog.New(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := a.queues[0]
+	for i, c := range []struct {
+		act        tasks.Action
+		asOperator bool
+		want       QueueStats // the sum so far
+		line       string
+		before     int // failed attempts
+	}{
+		{tasks.ActAck, false, QueueStats{Delivered: 1}, "", 0},
+		{tasks.ActAck, true, QueueStats{Delivered: 1}, "", 0},
+		{tasks.ActRelease, false, QueueStats{Delivered: 1}, "", 0},
+		{tasks.ActRetry, false, QueueStats{Delivered: 1, Failed: 1, Retries: 1}, `"kind":"application","attempt":1,"max_attempts":10,"next_ms"`, 0},
+		{tasks.ActBury, true, QueueStats{Delivered: 1, Failed: 2, Retries: 1, DeadLettered: 1}, `"kind":"operator","attempt":1,"max_attempts":10,"detail":"why\\n","reason":"operator"`, 0},
+		{tasks.ActRetry, true, QueueStats{Delivered: 1, Failed: 3, Retries: 1, DeadLettered: 2}, `"attempt":10,"max_attempts":10,"detail":"the attempt was called failed after its delivery","reason":"max_attempts"`, 9},
+	} {
+		r.do("DEL", q.store.Keys.Retry, q.store.Keys.Records)
+		r.do("RPUSH", "l", "x")
+		task := mustClaim(t, q.store, uint64(i+1), 1).Tasks[0]
+		r.do("HSET", q.store.Keys.Records, task.ID, fmt.Sprintf("r %d 0 %d\nx", c.before, task.Since.UnixMilli()))
+		res := tasks.Resolution{ID: task.ID, Token: task.Token(), Action: c.act, Reason: "operator", Detail: "why\n"}
+		if c.asOperator {
+			res.Token = ""
+		}
+		before := len(log.all())
+		if err := a.Resolve(context.Background(), "q", res); err != nil {
+			t.Fatal(c.act, err)
+		}
+		st := a.Stats()[0]
+		if got := (QueueStats{Delivered: st.Delivered, Failed: st.Failed, Retries: st.Retries, DeadLettered: st.DeadLettered}); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v: want %+v", c.act, got, c.want)
+		}
+		if line := log.all()[before:]; (line == "") != (c.line == "") || !strings.Contains(line, c.line) || c.line != "" && !strings.Contains(line, task.ID) {
+			t.Errorf("%s: %s: want %s", c.act, line, c.line)
+		}
+	}
+}
+
+// The reaper of a queue with neither lease nor retry looks rarely, so it must hear of a
+// lease that the application has, which may be short.
+func TestTheReaperHearsOfAShortLease(t *testing.T) {
+	r := newRig(t, true)
+	ctx := context.Background()
+	a, err := New([]Config{testConfig("q", tasks.List, "l", "http://127.0.0.1:1/")}, r.redis, "t:", "agent-1", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := a.queues[0]
+	r.do("RPUSH", "l", "x")
+	task := mustClaim(t, q.store, 1, 1).Tasks[0]
+	for name, hand := range map[string]func() bool{
+		"202": func() bool { return q.writePends([]tasks.Pending{{Member: task.Member, Lease: time.Second}}) },
+		"extend": func() bool {
+			return a.Resolve(ctx, "q", tasks.Resolution{ID: task.ID, Token: task.Token(), Action: tasks.ActExtend, After: time.Second}) == nil
+		},
+	} {
+		if !hand() || len(q.handed) != 1 {
+			t.Fatalf("%s: the reaper is not told", name)
+		}
+		round := make(chan bool)
+		go func() { round <- q.awaitRound(time.Hour) }()
+		select {
+		case ok := <-round:
+			if !ok {
+				t.Errorf("%s: the reaper stops", name)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: the reaper sleeps on", name)
+		}
+	}
+}
+
 func TestUnknownQueue(t *testing.T) {
 	r := newRig(t, true)
 	a, err := New(nil, r.redis, "t:", "agent-1", zerolog.Nop())
@@ -245,16 +352,6 @@ func TestUnknownQueue(t *testing.T) {
 		var unknown *UnknownQueueError
 		if !errors.As(err, &unknown) {
 			t.Errorf("call %d: %v", i, err)
-		}
-	}
-}
-
-func TestPublicURL(t *testing.T) {
-	for in, want := range map[string]string{
-		"http://h:1/tasks/{type}": "http://h:1/tasks/{type}", "https://user:pw@h/p?key=secret": "https://h/p", "http://[::1]:8/": "http://[::1]:8/",
-	} {
-		if got := publicURL(in); got != want {
-			t.Errorf("%s is shown as %s: want %s", in, got, want)
 		}
 	}
 }

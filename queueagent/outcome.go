@@ -50,7 +50,7 @@ type outcome struct {
 const kindNotReady = "not_ready"
 
 // judge says what an answer means. Pillion-Result decides if it is there, then the
-// status.
+// status. now is by the clock of Redis, as the time from which a task's age counts is.
 func (p *policy) judge(d *delivery, a webhook.Answer, now time.Time) outcome {
 	if a.Kind != webhook.KindAnswered {
 		return p.judgeError(d, a, now)
@@ -99,7 +99,9 @@ func (p *policy) judgeError(d *delivery, a webhook.Answer, now time.Time) outcom
 		o.verdict, o.bury = verdictBury, o.kind
 		return o
 	case webhook.KindNotDue:
-		o.verdict, o.delay = verdictGiveBack, a.Due
+		// Until the ms that both clocks are rounded to are over too, or the task would be
+		// claimed and given back some times more.
+		o.verdict, o.delay = verdictGiveBack, a.Due+2*time.Millisecond
 		return o
 	case webhook.KindUnreachable:
 		o.verdict, o.delay, o.reach = verdictGiveBack, -1, reachNo

@@ -2,6 +2,7 @@ package queueagent
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,27 +34,58 @@ type queue struct {
 	failed zerolog.Logger // at most a few lines a second
 	health access
 
-	gate   *gate
-	alarm  *alarm
-	slots  *slots
-	acks   *ackBox
-	flight *flight
-	stats  counters
-	watch  watchState // of the watcher and the claimer
-	times  distributions
-	// redisErr is the last error that Redis replied with; nil when calls succeed.
-	redisErr atomic.Pointer[string]
+	gate     *gate
+	alarm    *alarm
+	slots    *slots
+	acks     *ackBox
+	flight   *flight
+	stats    counters
+	watch    watchState // of the watcher and the claimer
+	times    distributions
+	refusals refusals
 
 	stop     context.Context // done: claim nothing more
 	abort    context.Context // done: end POSTs too
 	giveUp   chan struct{}   // closed: stop trying to write results
 	armed    chan struct{}   // claimer to watcher: nothing there, watch; capacity 1
 	wake     chan struct{}   // watcher to claimer; capacity 1
+	handed   chan struct{}   // to the reaper: the application has a lease; capacity 1
 	waiting  atomic.Bool     // the claimer waits for a task
 	work     chan *delivery  // claimer to workers; never full, since each holds a slot
 	outcomes chan outcome    // workers to settler; never full, likewise
 	crew     crew
 }
+
+// refusals says when to log that Redis refuses something. It may refuse one script and take the next:
+// without it each of them would be logged, several times a second.
+type refusals struct {
+	logged atomic.Bool // since the last end
+	mu     sync.Mutex
+	said   map[string]time.Time // by error; at most maxRefusals
+}
+
+const (
+	refusalPace = time.Minute
+	maxRefusals = 16
+)
+
+// note is true when an error is to be logged.
+func (r *refusals) note(msg string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.said[msg]; ok && now.Sub(last) < refusalPace {
+		return false
+	}
+	if r.said == nil || len(r.said) == maxRefusals {
+		r.said = make(map[string]time.Time)
+	}
+	r.said[msg] = now
+	r.logged.Store(true)
+	return true
+}
+
+// end is true when it is to be logged that Redis takes what it refused.
+func (r *refusals) end() bool { return r.logged.Load() && r.logged.Swap(false) }
 
 // flushTime is how long a shutdown tries to write results after the last POST ended.
 const flushTime = 3 * time.Second
@@ -135,7 +167,7 @@ func poke(c chan struct{}) {
 }
 
 // trouble notes that a call to Redis failed. That Redis cannot be reached is logged
-// once for all queues; an error that it replies with, once for this one.
+// once for all queues; an error that it replies with, once a minute for this one.
 func (q *queue) trouble(err error) {
 	q.stats.fail("redis")
 	reply, ok := rueidis.IsRedisErr(err)
@@ -143,8 +175,9 @@ func (q *queue) trouble(err error) {
 		q.health.down(err)
 		return
 	}
-	msg := reply.Error()
-	if old := q.redisErr.Swap(&msg); old == nil || *old != msg {
+	// Without the script and its line: all of them may fail for one reason, which is said once.
+	msg, _, _ := strings.Cut(reply.Error(), " script: ")
+	if q.refusals.note(msg, time.Now()) {
 		q.log.Error().Str("error", msg).Msg("redis refuses what the queue needs: the queue waits")
 	}
 }
@@ -152,7 +185,7 @@ func (q *queue) trouble(err error) {
 // well notes that a call to Redis succeeded.
 func (q *queue) well() {
 	q.health.up()
-	if q.redisErr.Load() != nil && q.redisErr.Swap(nil) != nil {
+	if q.refusals.end() {
 		q.log.Info().Msg("redis accepts what the queue needs again")
 	}
 }

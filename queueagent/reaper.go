@@ -7,13 +7,17 @@ import (
 	"github.com/pillion-proxy/pillion/queueagent/tasks"
 )
 
+// kindUnacknowledged is the failure of an attempt that ends with the application's lease.
+const kindUnacknowledged = "unacknowledged"
+
 // maxCalm bounds how long a queue with neither lease nor retry goes unobserved.
 const maxCalm = 10 * time.Second
 
 // reapLoop first takes back what an earlier process of this agent left behind, then
 // looks for expired leases about once a second. With no lease and no retry to wait
-// for it looks less often: a lease lasts longer than that. Of a stream it also looks for
-// entries that other consumers of the group have left.
+// for it looks less often: a lease lasts longer than that, but for one that the application
+// has, of which it is told. Of a stream it also looks for entries that other consumers of
+// the group have left.
 func (q *queue) reapLoop() {
 	if !q.reclaim() {
 		return
@@ -21,7 +25,7 @@ func (q *queue) reapLoop() {
 	calm := max(time.Second, min(maxCalm, q.cfg.Lease/3))
 	every := time.Second
 	adopt := adopter{queue: q}
-	for q.sleep(every/2 + rand.N(every)) {
+	for q.awaitRound(every) {
 		if !q.redis.Up() {
 			continue
 		}
@@ -40,6 +44,26 @@ func (q *queue) reapLoop() {
 			every = calm
 		default:
 			every = time.Second
+		}
+	}
+}
+
+// awaitRound waits for about that long, or for about a second from when the application has
+// been given a lease; false when the queue stops.
+func (q *queue) awaitRound(every time.Duration) bool {
+	t := time.NewTimer(every/2 + rand.N(every))
+	defer t.Stop()
+	for {
+		select {
+		case <-q.stop.Done():
+			return false
+		case <-t.C:
+			return true
+		case <-q.handed:
+			if every > time.Second {
+				every = time.Second
+				t.Reset(every/2 + rand.N(every))
+			}
 		}
 	}
 }
@@ -127,8 +151,12 @@ func (q *queue) reclaimOnce() error {
 func (q *queue) noteReaped(r tasks.Reaped) {
 	q.alarm.set(r.NextRetry)
 	q.stats.dead.Add(uint64(r.Buried))
+	if r.Unacknowledged > 0 {
+		q.stats.failed.Add(uint64(r.Unacknowledged))
+		q.stats.fail(kindUnacknowledged)
+	}
 	if r.Requeued+r.Buried > 0 {
-		q.log.Warn().Int("requeued", r.Requeued).Int("dead_lettered", r.Buried).
+		q.log.Warn().Int("requeued", r.Requeued).Int("dead_lettered", r.Buried).Int("unacknowledged", r.Unacknowledged).
 			Msg("took over tasks whose leases had ended: an agent died with them, or the application did not acknowledge them in time")
 	}
 }

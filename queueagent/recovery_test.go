@@ -278,3 +278,43 @@ func TestNoRedisYet(t *testing.T) {
 	r.redis.isDown.Store(false)
 	eventually(t, "delivered", func() bool { return a.Stats()[0].Delivered == 1 })
 }
+
+// What Redis refuses to every script is said once, not by each script in turn.
+func TestARefusalIsLoggedOnce(t *testing.T) {
+	r := newRig(t, true)
+	release := make(chan struct{})
+	s := newSink(t, func(*fasthttp.RequestCtx) { <-release })
+	var logs lockedBuffer
+	cfg := testConfig("q", tasks.List, "l", s.url)
+	cfg.Lease = 600 * time.Millisecond
+	a, err := New([]Config{cfg}, r.redis, "t:", "agent-1", zerolog.New(&logs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.Run(context.Background()) }()
+	r.do("RPUSH", "l", "1")
+	eventually(t, "it is delivered", func() bool { return len(s.seen()) == 1 })
+	r.do("CONFIG", "SET", "min-replicas-to-write", "1")
+	refused := func() (n int) {
+		info, err := r.do("INFO", "errorstats").ToString()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, count, _ := strings.Cut(info, "errorstat_NOREPLICAS:count=")
+		_, _ = fmt.Sscan(count, &n)
+		return n
+	}
+	eventually(t, "renewals are refused", func() bool { return refused() >= 5 })
+	close(release)
+	eventually(t, "other scripts are", func() bool { return refused() >= 20 })
+	r.do("CONFIG", "SET", "min-replicas-to-write", "0")
+	eventually(t, "it is delivered in the end", func() bool { return r.int("EXISTS", a.queues[0].store.Keys.Records) == 0 })
+	if err := a.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	<-done
+	if n := strings.Count(logs.String(), "refuses"); n != 1 {
+		t.Errorf("it is said %d times:\n%s", n, logs.String())
+	}
+}

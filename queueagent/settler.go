@@ -182,6 +182,9 @@ func (q *queue) writePends(pends []tasks.Pending) bool {
 	}
 	return q.persist(func() error {
 		_, err := q.store.Pend(q.abort, pends)
+		if err == nil {
+			poke(q.handed)
+		}
 		return err
 	})
 }

@@ -53,7 +53,7 @@ type QueueStats struct {
 	HeldBack bool
 	// BreakerOpen: the webhook cannot be reached, and claiming has stopped.
 	BreakerOpen bool
-	// LastError is a word for what went wrong last, such as "timeout", "status_500",
+	// LastError is a word for what went wrong last, such as "timeout", "status_500", "application",
 	// "unreachable" or "redis"; empty when nothing has.
 	LastError string
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,4 +73,28 @@ func verify(p post, key []byte) error {
 		return fmt.Errorf("webhook-signature %q: want %q", got, want)
 	}
 	return nil
+}
+
+func TestRefusalsAreLoggedSeldom(t *testing.T) {
+	var r refusals
+	now := time.Now()
+	for i := range 100 { // two scripts are refused, a third is not
+		for _, msg := range []string{"NOPERM a", "NOPERM b"} {
+			if got := r.note(msg, now); got != (i == 0) {
+				t.Fatalf("round %d, %s: logged %t", i, msg, got)
+			}
+		}
+		if got := r.end(); got != (i == 0) {
+			t.Fatalf("round %d: the end is logged: %t", i, got)
+		}
+	}
+	if !r.note("NOPERM a", now.Add(refusalPace)) || !r.end() {
+		t.Error("what goes on is not said again after a while")
+	}
+	for i := range 1000 {
+		r.note(strconv.Itoa(i), now)
+	}
+	if len(r.said) > maxRefusals {
+		t.Errorf("%d errors are kept", len(r.said))
+	}
 }

@@ -91,14 +91,18 @@ func (q *queue) nextWork(w *webhook.Sender, idle *time.Timer) (*delivery, bool) 
 
 // deliver makes one delivery.
 func (q *queue) deliver(w *webhook.Sender, d *delivery) outcome {
+	if d.Damaged != "" {
+		return outcome{d: d, verdict: verdictBury, kind: "damaged", bury: "damaged", detail: webhook.Printable([]byte(d.Damaged), maxDetail)}
+	}
 	began := time.Now()
 	a := w.Send(q.abort, d, &webhook.Request{
-		ID: d.ID, Payload: d.Payload, Attempt: d.Attempts + 1, Reason: d.Reason.String(), First: d.Since, Token: d.Token(),
+		ID: d.ID, Payload: d.Payload, Attempt: d.Attempts + 1, Reason: d.Reason.String(), First: d.Since,
+		Now: q.store.Reached(began), Token: d.Token(),
 	})
 	now := time.Now()
-	o := q.policy.judge(d, a, now)
+	o := q.policy.judge(d, a, q.store.Reached(now))
 	if q.ready != nil && o.askable() && !q.ready.ready(q.abort) {
-		o = q.policy.pardoned(o, time.Now())
+		o = q.policy.pardoned(o, q.store.Reached(time.Now()))
 	}
 	o.took = now.Sub(began)
 	return o

@@ -130,11 +130,11 @@ func (c *Checker) Check(ctx context.Context, rawHeader []byte, now time.Time) Re
 
 // Recall is Check as far as memory goes, for who must not wait: it gives a valid session
 // that is there. In every other case ok is false, nothing is counted, and Check is to be
-// asked.
-func (c *Checker) Recall(rawHeader []byte, now time.Time) (r Result, ok bool) {
+// asked. The fields are those of the header that Check would be given.
+func (c *Checker) Recall(fields Fields, now time.Time) (r Result, ok bool) {
 	sc := c.scratch.Get().(*scratch)
 	defer c.scratch.Put(sc)
-	ids, _ := credentials(c.sources, rawHeader, &sc.found)
+	ids, _ := fieldCredentials(c.sources, fields, &sc.found)
 	if len(ids) != 1 {
 		return r, false
 	}
@@ -247,7 +247,7 @@ func (c *Checker) account(r Result, fromMemory bool, now time.Time) {
 		c.counters.grace.Add(1)
 		return
 	case fromMemory:
-		c.counters.memory[r.Session.sessionKey[1]%hitShards].Add(1)
+		c.counters.memory[r.Session.shard].Add(1)
 	default:
 		c.counters.redis.Add(1)
 	}

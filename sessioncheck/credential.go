@@ -19,6 +19,7 @@ type source struct {
 	header bool
 	bearer bool // of the header, what stands behind "Bearer "
 	name   string
+	line   string           // the field that it is in, in lower case
 	verify formats.Verifier // nil: the id stands as it is
 }
 
@@ -32,6 +33,9 @@ func compileSources(cfg *Config) []source {
 			out[i] = source{header: true, bearer: true, name: "authorization"}
 		case s.Header != "":
 			out[i] = source{header: true, name: strings.ToLower(s.Header)}
+		}
+		if out[i].line = "cookie"; out[i].header {
+			out[i].line = out[i].name
 		}
 		if f.Name != "json" {
 			out[i].verify, _ = f.Verifier(cfg.Secrets, s.Cookie)
@@ -54,15 +58,41 @@ type found struct {
 	ids      [maxCandidates][]byte // distinct, with a valid form
 }
 
+// Fields is a header that has been taken apart: names without white space, values with
+// none around them, and no line that goes on in the next. Its bytes are only read.
+type Fields interface {
+	FieldCount() int
+	Field(i int) (name, value []byte)
+}
+
 // credentials finds the ids of the first source that is present. The ids are the
 // ones to try, in order; with none, the reason says why.
 func credentials(sources []source, raw []byte, all *[maxSources + 1]found) ([][]byte, Reason) {
-	for i := range sources {
-		all[i] = found{buf: all[i].buf[:0]}
-	}
+	forget(sources, all)
 	if !scanLines(sources, raw, all) {
 		return nil, ReasonBadID
 	}
+	return firstPresent(sources, all)
+}
+
+// fieldCredentials is credentials of a header that has been taken apart.
+func fieldCredentials(sources []source, fields Fields, all *[maxSources + 1]found) ([][]byte, Reason) {
+	forget(sources, all)
+	for i := range fields.FieldCount() {
+		if name, value := fields.Field(i); mayCount(sources, name) {
+			scanLine(sources, name, value, all)
+		}
+	}
+	return firstPresent(sources, all)
+}
+
+func forget(sources []source, all *[maxSources + 1]found) {
+	for i := range sources {
+		all[i] = found{buf: all[i].buf[:0]}
+	}
+}
+
+func firstPresent(sources []source, all *[maxSources + 1]found) ([][]byte, Reason) {
 	for i := range sources {
 		f := &all[i]
 		switch {
@@ -101,17 +131,16 @@ func scanLines(sources []source, raw []byte, all *[maxSources + 1]found) bool {
 			continue
 		}
 		name := trimRight(line[:i])
-		counted = mayCount(sources, len(name)) && scanLine(sources, name, trim(line[i+1:]), all)
+		counted = mayCount(sources, name) && scanLine(sources, name, trim(line[i+1:]), all)
 	}
 	return true
 }
 
-// mayCount says whether a line whose name has this length can be of any source: most have
-// another, and nothing more of them is looked at.
-func mayCount(sources []source, length int) bool {
+// mayCount says whether a line of this name can be of any source, by its length and first
+// byte: nothing more is looked at of most lines.
+func mayCount(sources []source, name []byte) bool {
 	for i := range sources {
-		s := &sources[i]
-		if s.header && length == len(s.name) || !s.header && length == len("cookie") {
+		if line := sources[i].line; len(name) == len(line) && name[0]|0x20 == line[0]|0x20 {
 			return true
 		}
 	}

@@ -9,13 +9,45 @@ import (
 )
 
 func defaultSources() []source {
-	return []source{{header: true, name: "x-session-id"}, {name: "session_id"}}
+	return []source{{header: true, name: "x-session-id", line: "x-session-id"}, {name: "session_id", line: "cookie"}}
 }
 
-func extract(raw string) (string, Reason) {
-	var all [maxSources + 1]found
-	ids, reason := credentials(defaultSources(), []byte(raw), &all)
-	return string(bytes.Join(ids, []byte(" "))), reason
+// fields is a header that has been taken apart, as the proxy does it.
+type fields [][2][]byte
+
+func (f *fields) FieldCount() int                  { return len(*f) }
+func (f *fields) Field(i int) (name, value []byte) { return (*f)[i][0], (*f)[i][1] }
+
+// split takes a header apart; ok is false for one that the proxy refuses.
+func split(raw []byte) (f fields, ok bool) {
+	raw = bytes.TrimSuffix(raw, []byte("\n\r\n"))
+	for line := range bytes.Lines(raw) {
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		name, value, colon := bytes.Cut(line, []byte(":"))
+		switch {
+		case !colon || len(name) == 0 || !isToken(string(name)) || bytes.ContainsAny(value, "\r\n\x00"):
+			return nil, false
+		}
+		f = append(f, [2][]byte{name, bytes.Trim(value, " \t")})
+	}
+	return f, true
+}
+
+// extract reads the header in both ways that there are.
+func extract(t *testing.T, raw []byte) ([][]byte, Reason) {
+	t.Helper()
+	var all, apart [maxSources + 1]found
+	ids, reason := credentials(defaultSources(), raw, &all)
+	f, ok := split(raw)
+	if !ok {
+		return ids, reason
+	}
+	again, because := fieldCredentials(defaultSources(), &f, &apart)
+	if because != reason || !slices.EqualFunc(again, ids, bytes.Equal) {
+		t.Errorf("%q: of the whole %q (%s), of its fields %q (%s)", raw, ids, reason, again, because)
+	}
+	return ids, reason
 }
 
 func TestCredentials(t *testing.T) {
@@ -66,7 +98,8 @@ func TestCredentials(t *testing.T) {
 		{"space", "X-Session-ID: a b\r\n", "", ReasonBadID},
 		{"every allowed character", "X-Session-ID: azAZ09-_.~+/=:\r\n", "azAZ09-_.~+/=:", ReasonNone},
 	} {
-		if got, reason := extract(tc.raw); got != tc.want || reason != tc.reason {
+		ids, reason := extract(t, []byte(tc.raw))
+		if got := string(bytes.Join(ids, []byte(" "))); got != tc.want || reason != tc.reason {
 			t.Errorf("%s: %q (%s), want %q (%s)", tc.name, got, reason, tc.want, tc.reason)
 		}
 	}
@@ -89,8 +122,7 @@ func FuzzCredentials(f *testing.F) {
 	f.Add([]byte("X-Session-ID: a\r\nX-Session-ID: b\r\n: \r\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		before := bytes.Clone(raw)
-		var all [maxSources + 1]found
-		ids, reason := credentials(defaultSources(), raw, &all)
+		ids, reason := extract(t, raw)
 		if (len(ids) == 0) != (reason != ReasonNone) || len(ids) > maxCandidates {
 			t.Fatalf("%d ids, reason %s", len(ids), reason)
 		}
@@ -122,7 +154,8 @@ func FuzzCookieLine(f *testing.F) {
 				want = append(want, c.Value)
 			}
 		}
-		got, _ := extract("Cookie: " + line + "\r\n")
+		ids, _ := extract(t, []byte("Cookie: "+line+"\r\n"))
+		got := string(bytes.Join(ids, []byte(" ")))
 		// net/http drops a cookie that we may still read, such as one with a space
 		// before "="; what it does read, we must read too.
 		for _, id := range want {

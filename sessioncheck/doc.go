@@ -12,5 +12,6 @@
 // session that is none of that counts as Absent, since no outage explains it, and is
 // logged.
 //
-// The package knows nothing of HTTP servers: it reads raw header lines.
+// The package knows nothing of HTTP servers: it reads raw header lines, or
+// lines that have been taken apart.
 package sessioncheck

@@ -14,7 +14,14 @@ func TestRecall(t *testing.T) {
 	f.set("old", `{"user_id":"u","at":`+unix(time.Now().Add(-2*time.Hour))+`}`)
 	f.set("guest", `{"at":`+unix(time.Now())+`}`)
 	f.set("malformed", `x`)
-	header := func(id string) []byte { return []byte("X-Session-ID: " + id + "\r\n") }
+	apart := func(raw string) *fields {
+		f, ok := split([]byte(raw))
+		if !ok {
+			t.Fatalf("%q is no header", raw)
+		}
+		return &f
+	}
+	header := func(id string) *fields { return apart("X-Session-ID: " + id + "\r\n") }
 	now := time.Now()
 	if _, ok := f.Recall(header("valid"), now); ok {
 		t.Error("a session that was never read is given")
@@ -30,7 +37,7 @@ func TestRecall(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{"", "Cookie: session_id=valid; session_id=old\r\n", "X-Session-ID: a\r\nX-Session-ID: b\r\n"} {
-		if r, ok := f.Recall([]byte(raw), now); ok {
+		if r, ok := f.Recall(apart(raw), now); ok {
 			t.Errorf("%q: %+v", raw, r)
 		}
 	}
@@ -41,7 +48,7 @@ func TestRecall(t *testing.T) {
 	if !ok || r.Status != Valid || r.Session.User() != "u" || r.FromCookie {
 		t.Errorf("%+v, %v", r, ok)
 	}
-	if r, ok := f.Recall([]byte("Cookie: session_id=valid\r\n"), now); !ok || !r.FromCookie {
+	if r, ok := f.Recall(apart("Cookie: session_id=valid\r\n"), now); !ok || !r.FromCookie {
 		t.Errorf("by cookie: %+v, %v", r, ok)
 	}
 	if after := f.Stats(); after.ValidMemory != before.ValidMemory+2 {
@@ -60,12 +67,12 @@ func TestRecall(t *testing.T) {
 func BenchmarkRecall(b *testing.B) {
 	f := start(b, nil)
 	f.set("6f1f2a9e-3b0c-4f6e-9a57-0d1c2b3a4f5e", `{"user_id":1}`)
-	raw := []byte("Host: example.com\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n" +
-		"Cookie: theme=dark; session_id=6f1f2a9e-3b0c-4f6e-9a57-0d1c2b3a4f5e\r\n\r\n")
+	header, _ := split([]byte("Host: example.com\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n" +
+		"Cookie: theme=dark; session_id=6f1f2a9e-3b0c-4f6e-9a57-0d1c2b3a4f5e\r\n\r\n"))
 	f.header("6f1f2a9e-3b0c-4f6e-9a57-0d1c2b3a4f5e")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := f.Recall(raw, time.Now()); !ok {
+		if _, ok := f.Recall(&header, time.Now()); !ok {
 			b.Fatal("not in memory")
 		}
 	}

@@ -17,24 +17,28 @@ import (
 // Session is a session as the application stored it. Its methods are safe for
 // concurrent use and, but for Field with an unregistered path, allocate nothing.
 type Session struct {
-	schema     *schema
+	// What each request looks at, in one cache line: of many sessions, most are in none
+	// of the processor's caches.
+	schema    *schema
+	expireAt  int64         // Unix milliseconds; 0: no expiry
+	idleUntil int64         // Unix milliseconds, of the framework's own; 0: none
+	deadline  int64         // Unix milliseconds; 0: no absolute timeout
+	ttl       time.Duration // that renewal sets; 0: session.ttl
+	sighted   atomic.Int32  // the day on which it was reported as seen; see Users
+	malformed bool
+	guest     bool        // nobody is logged in
+	shard     uint8       // where its hits are counted; below hitShards
+	userKey   string      // "u" and the user, or sessionKey
+	renewing  atomic.Bool // used when a renewal is due
+	kept      atomic.Bool // by grace
+
 	key        string
 	raw        string  // shares the memory of the value that it was read from
 	sessionKey string  // "s" and 32 hexadecimal digits
-	userKey    string  // "u" and the user, or sessionKey
 	values     []value // as in schema.paths
 	identity   []byte
-	expireAt   int64         // Unix milliseconds; 0: no expiry
-	idleUntil  int64         // Unix milliseconds, of the framework's own; 0: none
-	ttl        time.Duration // that renewal sets; 0: session.ttl
-	malformed  bool
-	guest      bool // nobody is logged in
-	renewing   atomic.Bool
-	sighted    atomic.Int32     // the day on which it was reported as seen; see Users
-	deadline   int64            // Unix milliseconds; 0: no absolute timeout
 	value      *redisconn.Value // from which it was decoded
 	seen       atomic.Int64     // Unix milliseconds: when grace last knew it to be valid
-	kept       atomic.Bool      // by grace
 	claims     []byte           // of the token, each behind a comma
 	token      tokenCache
 }
@@ -152,7 +156,7 @@ func (sc *schema) decode(key, raw string, expireAt time.Time) (s *Session, omitt
 		s.expireAt = expireAt.UnixMilli()
 	}
 	sum := sha256.Sum256([]byte(key[len(sc.prefix) : len(key)-len(sc.suffix)]))
-	s.sessionKey = "s" + hex.EncodeToString(sum[:16])
+	s.sessionKey, s.shard = "s"+hex.EncodeToString(sum[:16]), sum[0]%hitShards
 	s.userKey = s.sessionKey
 	s.values = make([]value, len(sc.paths))
 	doc := sc.format.Decode(s.raw)

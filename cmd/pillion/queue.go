@@ -139,7 +139,7 @@ func (p *program) taskCommands() []*cobra.Command {
 	return []*cobra.Command{
 		p.taskCommand("ack", "Say that a task is done: it is not delivered again", false, false),
 		p.taskCommand("extend", "Let the lease of a task last, from now on, for --after", true, false),
-		p.taskCommand("retry", "Call the attempt failed: the task is delivered again, after --after", true, false),
+		p.taskCommand("retry", "Call the attempt failed: the task is delivered again, after --after, unless that was the last one", true, false),
 		p.taskCommand("release", "Give a task back without consuming an attempt, due after --after", true, false),
 		p.taskCommand("dead-letter", "Move a task to the dead letters", false, true),
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -51,8 +52,17 @@ func TestReadWritePeek(t *testing.T) {
 	}
 }
 
-// TestExchange looks, asks and reads on a TCP connection.
-func TestExchange(t *testing.T) {
+// onEach runs a test on each kind of socket.
+func onEach(t *testing.T, f func(t *testing.T, network string)) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) { f(t, network) })
+	}
+}
+
+// TestExchange looks, asks and reads.
+func TestExchange(t *testing.T) { onEach(t, testExchange) }
+
+func testExchange(t *testing.T, network string) {
 	tests := map[string]struct {
 		before string // what the peer says before it is asked
 		ends   bool   // and then ends
@@ -64,10 +74,10 @@ func TestExchange(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			client, server := pair(t)
+			client, server := pair(t, network)
 			var e Exchange
 			if !e.Watch(client) || !e.Able() {
-				t.Fatal("not usable with TCP")
+				t.Fatal("not usable")
 			}
 			if _, err := io.WriteString(server, tt.before); err != nil {
 				t.Fatal(err)
@@ -109,8 +119,10 @@ func TestExchange(t *testing.T) {
 }
 
 // TestExchangeNotSent writes to a connection that only the peer has not closed.
-func TestExchangeNotSent(t *testing.T) {
-	client, _ := pair(t)
+func TestExchangeNotSent(t *testing.T) { onEach(t, testExchangeNotSent) }
+
+func testExchangeNotSent(t *testing.T, network string) {
+	client, _ := pair(t, network)
 	var e Exchange
 	e.Watch(client)
 	if err := client.CloseWrite(); err != nil {
@@ -125,15 +137,31 @@ func TestExchangeNotSent(t *testing.T) {
 	}
 }
 
-// pair makes both ends of a TCP connection.
-func pair(t *testing.T) (client, server *net.TCPConn) {
+// socket is what TCP and Unix sockets have in common.
+type socket interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+}
+
+// pair makes both ends of a connection.
+func pair(t *testing.T, network string) (client, server socket) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		dir, err := os.MkdirTemp("", "pair") // t.TempDir's path may be too long for a socket
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		address = filepath.Join(dir, "s")
+	}
+	ln, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	nc, err := net.Dial("tcp", ln.Addr().String())
+	nc, err := net.Dial(network, ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +170,11 @@ func pair(t *testing.T) (client, server *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close(); _ = peer.Close() })
-	return nc.(*net.TCPConn), peer.(*net.TCPConn)
+	return nc.(socket), peer.(socket)
 }
 
 // awaitReadable waits until a read would give something, and takes nothing.
-func awaitReadable(t *testing.T, c *net.TCPConn) {
+func awaitReadable(t *testing.T, c socket) {
 	t.Helper()
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -1,5 +1,6 @@
 // Package tlsfiles reads certificates and keys from PEM files, and reads them again
-// when they change: certificates are short-lived, processes are not.
+// when they change: certificates are short-lived, processes are not. It makes the settings
+// of TLS clients of them, and explains their failures.
 package tlsfiles
 
 import (

@@ -23,6 +23,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/internal/nonblock"
+	"github.com/pillion-proxy/pillion/internal/tlsfiles"
 )
 
 // Client keeps the connections to one application. It is safe for concurrent use.
@@ -60,7 +61,7 @@ func New(cfg Config, opts ...Option) (*Client, error) {
 	c.target, _ = parseURL(cfg.URL) // validated
 	if c.target.secure {
 		var err error
-		if c.tls, err = clientTLS(cfg.TLS, c.target.host, o.setting); err != nil {
+		if c.tls, err = tlsfiles.Client(cfg.TLS).Config(c.target.host, o.setting); err != nil {
 			return nil, err
 		}
 	}

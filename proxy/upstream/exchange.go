@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/pillion-proxy/pillion/internal/nonblock"
+	"github.com/pillion-proxy/pillion/internal/tlsfiles"
 	"github.com/pillion-proxy/pillion/proxy/syntax"
 )
 
@@ -246,7 +247,7 @@ func (x *exchange) failed(err error) error {
 	switch {
 	case ctx.Err() == nil && errors.Is(err, ErrBadResponse):
 		return fmt.Errorf("upstream %s: %w", c.url, err)
-	case !x.cn.src.got && refusedHandshake(err):
+	case !x.cn.src.got && tlsfiles.Refused(err):
 		// In TLS 1.3 a client certificate is judged after the client's part is done.
 		return c.fail(ctx, ErrConnect, c.handshakeRemedy(err), err)
 	case isTimeout(err) && x.sendErr == nil:

@@ -3,9 +3,6 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync/atomic"
@@ -17,32 +14,6 @@ import (
 // closeGrace bounds the wait to say close_notify to an application that takes no
 // more bytes.
 const closeGrace = 100 * time.Millisecond
-
-// clientTLS builds the settings of the handshakes. There is no session cache: a
-// resumed session would keep the client certificate that it began with.
-func clientTLS(cfg TLS, host, at string) (*tls.Config, error) {
-	t := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	if cfg.ServerName != "" {
-		t.ServerName = cfg.ServerName
-	}
-	if cfg.MinVersion == "1.3" {
-		t.MinVersion = tls.VersionTLS13
-	}
-	var err error
-	if cfg.CA != "" {
-		if t.RootCAs, err = tlsfiles.Pool(cfg.CA); err != nil {
-			return nil, fmt.Errorf("%s.tls.ca: %w", at, err)
-		}
-	}
-	if cfg.Cert != "" || cfg.Key != "" {
-		pair, err := tlsfiles.LoadPair(cfg.Cert, cfg.Key)
-		if err != nil {
-			return nil, fmt.Errorf("%s.tls.cert and %s.tls.key: %w", at, at, err)
-		}
-		t.GetClientCertificate = pair.ForClient
-	}
-	return t, nil
-}
 
 // handshake speaks TLS on a new connection, which it closes on failure.
 func (c *Client) handshake(ctx context.Context, nc net.Conn) (net.Conn, error) {
@@ -58,32 +29,7 @@ func (c *Client) handshake(ctx context.Context, nc net.Conn) (net.Conn, error) {
 
 // handshakeRemedy says what to do about a handshake that failed.
 func (c *Client) handshakeRemedy(err error) string {
-	at := c.opt.setting
-	var (
-		authority x509.UnknownAuthorityError
-		name      x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		record    tls.RecordHeaderError
-	)
-	switch {
-	case errors.As(err, &authority):
-		return fmt.Sprintf("the certificate is of an authority that is not trusted: name the authority's file in %s.tls.ca", at)
-	case errors.As(err, &name):
-		return fmt.Sprintf("the certificate is for another name than %q: set %s.tls.server_name to one that it has", c.tls.ServerName, at)
-	case errors.As(err, &invalid):
-		return fmt.Sprintf("the certificate is not valid: renew it, or see %s.tls.ca and %s.tls.server_name", at, at)
-	case errors.As(err, &record):
-		return fmt.Sprintf("it does not speak TLS: write http:// in %s.url", at)
-	case refusedHandshake(err):
-		return fmt.Sprintf("it refused the TLS handshake: see %s.tls.cert, %s.tls.key and %s.tls.server_name", at, at, at)
-	}
-	return fmt.Sprintf("no TLS handshake: does it speak TLS, and is %s.url right?", at)
-}
-
-// refusedHandshake reports a TLS alert of the application.
-func refusedHandshake(err error) bool {
-	var remote *net.OpError
-	return errors.As(err, &remote) && remote.Op == "remote error"
+	return tlsfiles.Remedy(err, c.tls.ServerName, c.opt.setting, c.opt.setting+".url")
 }
 
 // secure is a TLS connection that can be looked at without waiting.

@@ -50,7 +50,8 @@ func validPath(path string) bool {
 // target is what a URL says of where the application is.
 type target struct {
 	network, address string // what a dialler takes
-	host             string // for the Host field and the certificate, without a port
+	host             string // for the certificate, and the health check's Host field, without a port
+	authority        string // host, with the port that the URL has
 	secure           bool
 }
 
@@ -73,14 +74,14 @@ func parseURL(raw string) (target, error) {
 	switch {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "":
 	case u.Scheme == "unix" && u.Host == "" && len(u.Path) > 1:
-		return target{network: "unix", address: u.Path, host: "localhost"}, nil
+		return target{network: "unix", address: u.Path, host: "localhost", authority: "localhost"}, nil
 	case port != "" && u.Hostname() != "" && (u.Path == "" || u.Path == "/"):
 		if u.Port() != "" {
 			port = u.Port()
 		}
 		return target{
 			network: "tcp", address: net.JoinHostPort(u.Hostname(), port),
-			host: u.Hostname(), secure: u.Scheme == "https",
+			host: u.Hostname(), authority: u.Host, secure: u.Scheme == "https",
 		}, nil
 	}
 	return target{}, fmt.Errorf("is %q: %s", u.Redacted(), urlRemedy)

@@ -16,14 +16,21 @@ type clock struct {
 	base time.Time // with its monotonic reading; whole ms
 	// skew is the clock of Redis less ours in ms, made odd: 0 means unknown.
 	skew atomic.Int64
+	// least is what the clock of Redis is ahead of ours at least, in ms, once skew is known.
+	least atomic.Int64
 }
 
-// note corrects the estimate by a reply: what it says was true at some moment since the
-// command was sent. An estimate that agrees with that is kept: one slow reply must not
+// note corrects the estimate by a reply: what it says was true at some moment between the
+// two times of ours, when the command was sent and the reply received. An estimate that agrees with that is kept: one slow reply must not
 // make delayed tasks late.
-func (c *clock) note(redisMS int64, sent time.Time) {
-	low, high := redisMS-c.ms(time.Now()), redisMS-c.ms(sent)
+func (c *clock) note(redisMS int64, sent, received time.Time) {
+	low, high := redisMS-c.ms(received), redisMS-c.ms(sent)
 	old := c.skew.Load()
+	// Of our ms, rounded down, up to 1 is missing. Above high+1 the bound was true once: one
+	// of the clocks has been set, or they drift apart.
+	if least := c.least.Load(); old == 0 || least < low-1 || least > high+1 {
+		c.least.Store(low - 1)
+	}
 	switch {
 	case old == 0:
 		c.skew.Store((low+high)/2 | 1)
@@ -63,6 +70,13 @@ func (c *clock) after(redisMS, wait int64) time.Time {
 	return c.local(redisMS + wait)
 }
 
+// Reached gives a time that the clock of Redis has reached at t, which is of ours and has
+// a monotonic reading. That clock is ahead of it by little more than the quickest reply
+// has taken. What must not happen before its time goes by this one.
+func (s *Store) Reached(t time.Time) time.Time {
+	return time.UnixMilli(s.clock.ms(t) + s.clock.least.Load())
+}
+
 // Now gives the time by the clock of Redis, as far as it is known.
 func (s *Store) Now() time.Time {
 	return time.UnixMilli(s.clock.ms(time.Now()) + s.clock.skew.Load())
@@ -71,9 +85,9 @@ func (s *Store) Now() time.Time {
 // Local turns a time by the clock of Redis, in ms, into one by ours.
 func (s *Store) Local(redisMS int64) time.Time { return s.clock.local(redisMS) }
 
-// now estimates the clock of Redis from the last reply that told it; it asks
+// Clock estimates the clock of Redis from the last reply that told it; it asks
 // when there was none.
-func (s *Store) now(ctx context.Context) (time.Time, error) {
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
 	if s.clock.skew.Load() == 0 {
 		c, err := s.client()
 		if err != nil {
@@ -91,7 +105,7 @@ func (s *Store) now(ctx context.Context) (time.Time, error) {
 		if len(t) != 2 {
 			return time.Time{}, fmt.Errorf("TIME gave %d values: want 2", len(t))
 		}
-		s.clock.note(t[0]*1000+t[1]/1000, sent)
+		s.clock.note(t[0]*1000+t[1]/1000, sent, time.Now())
 	}
 	return s.Now(), nil
 }

@@ -152,7 +152,7 @@ func (s *Store) Fsck(ctx context.Context, repair bool) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if _, err := s.now(ctx); err != nil {
+	if _, err := s.Clock(ctx); err != nil {
 		return Report{}, err
 	}
 	f := &fsck{Store: s, c: c, repair: repair, report: Report{Queue: s.Queue}, leased: make(map[string]struct{})}

@@ -162,6 +162,47 @@ func TestFsckFindsEachDamage(t *testing.T) {
 	}
 }
 
+// However the damages of one task come together, one repair is enough.
+func TestARepairLeavesNothingBroken(t *testing.T) {
+	r := newRig(t)
+	s := r.store("a", List, "l", time.Minute)
+	now := time.Now().UnixMilli()
+	later, last := strconv.FormatInt(now+60_000, 10), strconv.FormatInt(now+90_000, 10)
+	good := fmt.Sprintf("r 1 0 %d\npayload", now)
+	n := 0
+	for _, record := range []string{"", good, "nonsense"} {
+		for _, due := range []string{"", later, "5"} {
+			for _, leases := range [][2]string{{}, {later, ""}, {"5", ""}, {later, last}, {"5", later}} {
+				for _, unnamed := range []string{"", "5", later, last + "9"} {
+					n++
+					id := "x" + strconv.Itoa(n)
+					if record != "" {
+						r.do("HSET", s.Keys.Records, id, record)
+					}
+					if due != "" {
+						r.do("ZADD", s.Keys.Retry, due, id)
+					}
+					for i, end := range leases {
+						if end != "" {
+							r.do("ZADD", s.Keys.Leases, end, fmt.Sprintf("%s|a:b:%d", id, i))
+						}
+					}
+					if unnamed != "" {
+						r.do("ZADD", s.Keys.Leases, unnamed, id)
+					}
+				}
+			}
+		}
+	}
+	if got := mustFsck(t, s, false); !got.Broken() {
+		t.Error("nothing is broken")
+	}
+	if got := mustFsck(t, s, true); got.Broken() {
+		t.Errorf("not all was repaired: %+v", got.Counts)
+	}
+	wantFaults(t, mustFsck(t, s, false), nil)
+}
+
 func TestFsckOfAStream(t *testing.T) {
 	r := newRig(t)
 	s := r.store("a", Stream, "st", time.Minute)

@@ -143,8 +143,8 @@ func TestLeasesAreKeptInAFullRedis(t *testing.T) {
 	}
 	for _, act := range []Action{ActExtend, ActRelease} {
 		res := Resolution{ID: got[2].ID, Token: got[2].Token(), Action: act, After: time.Hour}
-		if done, _, err := s.Resolve(ctx, res); err != nil || !done {
-			t.Errorf("%s: %v, %v", act, done, err)
+		if got, err := s.Resolve(ctx, res); err != nil || !got.Done {
+			t.Errorf("%s: %+v, %v", act, got, err)
 		}
 	}
 	if reaped, err := s.Reap(ctx, members(got[3:4])); err != nil || reaped.Requeued != 1 {

@@ -244,6 +244,27 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// A limit that was lower before, or a clock of Redis that was ahead, must not hold the queue
+// up for as long as that was. Nor is the new burst free at once.
+func TestRateAfterALowerOne(t *testing.T) {
+	r := newRig(t)
+	slow := r.store("a", List, "l", time.Minute, func(o *Options) { o.Every, o.Burst = time.Hour, 5 })
+	r.fill("l", 10)
+	if n := len(mustClaim(t, slow, 1, 5).Tasks); n != 5 {
+		t.Fatalf("claimed %d: want the burst", n)
+	}
+	fast := r.store("b", List, "l", time.Minute, func(o *Options) { o.Every, o.Burst = time.Second, 2 })
+	got := mustClaim(t, fast, 1, 5)
+	if len(got.Tasks) != 0 || got.Blocked != "limited" || time.Until(got.Next) > time.Second {
+		t.Errorf("under the new limit: %+v, next in %s; want to wait for a second at most", got, time.Until(got.Next))
+	}
+	seq := uint64(1)
+	eventually(t, "the new limit lets a task through", func() bool {
+		seq++
+		return len(mustClaim(t, fast, seq, 5).Tasks) > 0
+	})
+}
+
 func (r *rig) fill(key string, n int) {
 	r.tb.Helper()
 	for i := range n {
@@ -454,13 +475,14 @@ func TestPendAndResolve(t *testing.T) {
 			ask := Resolution{ID: task.ID, Token: task.Token(), Action: act, After: 2 * time.Hour, Reason: "rejected", Detail: "no"}
 			wrong := ask
 			wrong.Token += "x"
-			if done, _, err := s.Resolve(ctx, wrong); done || err != nil {
-				t.Errorf("%s with a wrong token: %v, %v", act, done, err)
+			if got, err := s.Resolve(ctx, wrong); got.Done || err != nil {
+				t.Errorf("%s with a wrong token: %+v, %v", act, got, err)
 			}
-			done, next, err := s.Resolve(ctx, ask)
-			if !done || err != nil {
-				t.Fatalf("%s: %v, %v", act, done, err)
+			got, err := s.Resolve(ctx, ask)
+			if !got.Done || err != nil {
+				t.Fatalf("%s: %+v, %v", act, got, err)
 			}
+			next := got.Next
 			if !pended && pend() != map[bool]int{true: 1, false: 0}[act == ActExtend] {
 				t.Errorf("%s: the late 202 changed something", act)
 			}

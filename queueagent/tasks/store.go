@@ -64,6 +64,8 @@ type Options struct {
 	// MaxAttempts and MaxAbandons are the failed attempts and abandoned leases at which Reap
 	// moves a task to the dead letters.
 	MaxAttempts, MaxAbandons int
+	// MaxAge is the age from which on a failed task goes there too; 0: none.
+	MaxAge time.Duration
 }
 
 // Store runs the scripts of one queue. Safe for concurrent use, but for Claim.
@@ -81,11 +83,25 @@ func New(o Options) *Store {
 	// nothing of the nonce, which is in every task's id.
 	var epoch [8]byte
 	_, _ = rand.Read(epoch[:]) // never fails
-	owner := o.Agent + ":" + hex.EncodeToString(epoch[:])
+	owner := visible(o.Agent) + ":" + hex.EncodeToString(epoch[:])
 	return &Store{
 		Options: o, Keys: NewKeys(o.Prefix, o.Queue, o.Source.Key, owner), owner: owner,
 		clock: newClock(),
 	}
+}
+
+// visible gives an agent's id without what cannot be sent as it is in the value of a header: the token of a
+// lease, which has it, comes back that way. Two ids stay two.
+func visible(agent string) string {
+	var b strings.Builder
+	for i := 0; i < len(agent); i++ {
+		if c := agent[i]; c > ' ' && c < 0x7f && c != '"' && c != '%' && c != '~' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "~%02x", c)
+		}
+	}
+	return b.String()
 }
 
 // Claimed is the reply to a claim.
@@ -106,7 +122,7 @@ type Claimed struct {
 // error, the same seq must be sent again, with the same acks, until it succeeds; a seq is
 // never used for a second claim.
 func (s *Store) Claim(ctx context.Context, seq uint64, n int, acks ...string) (Claimed, error) {
-	now, err := s.now(ctx)
+	now, err := s.Clock(ctx)
 	if err != nil {
 		return Claimed{}, err
 	}
@@ -154,7 +170,8 @@ func (s *Store) parseClaim(reply []rueidis.RedisMessage, token string) (Claimed,
 	for i := 2; i < len(text); i += 2 {
 		t, err := parseEnvelope(text[i+1])
 		if err != nil {
-			return Claimed{}, err
+			// It must not hold up the others for ever.
+			t = Task{Payload: text[i+1], Damaged: err.Error(), Reason: First, Since: s.Now()}
 		}
 		t.ID, t.Member = text[i], text[i]+"|"+token
 		out.Tasks = append(out.Tasks, t)
@@ -241,23 +258,25 @@ func (s *Store) Renew(ctx context.Context, members []string) ([]string, error) {
 // Reaped is what Reap found.
 type Reaped struct {
 	Taken, Requeued, Buried int
-	NextLease, NextRetry    time.Time // when a lease expires, a retry is due; zero: there is none
+	// Unacknowledged are those among Taken that the application had: each is a failed attempt.
+	Unacknowledged       int
+	NextLease, NextRetry time.Time // when a lease expires, a retry is due; zero: there is none
 }
 
 // Reap takes away up to MaxReap expired leases, or those named.
 func (s *Store) Reap(ctx context.Context, members []string) (Reaped, error) {
-	args := append([]string{strconv.Itoa(s.MaxAbandons), strconv.Itoa(MaxReap), strconv.Itoa(s.MaxAttempts)}, members...)
+	args := append([]string{strconv.Itoa(s.MaxAbandons), strconv.Itoa(MaxReap), strconv.Itoa(s.MaxAttempts), millis(s.MaxAge)}, members...)
 	k := &s.Keys
 	reply, err := s.run(ctx, s.Scripts.reap, []string{k.Records, k.Leases, k.Retry, k.Dead}, args)
 	if err != nil {
 		return Reaped{}, err
 	}
-	n, err := ints(reply, 6)
+	n, err := ints(reply, 7)
 	if err != nil {
 		return Reaped{}, err
 	}
 	return Reaped{
-		Taken: int(n[1]), Requeued: int(n[2]), Buried: int(n[3]),
+		Taken: int(n[1]), Requeued: int(n[2]), Buried: int(n[3]), Unacknowledged: int(n[6]),
 		NextLease: s.clock.after(n[0], n[4]), NextRetry: s.clock.after(n[0], n[5]),
 	}, nil
 }
@@ -375,7 +394,7 @@ func (s *Store) run(ctx context.Context, script *rueidis.Lua, keys, args []strin
 		return nil, err
 	}
 	if now > 0 {
-		s.clock.note(now, sent)
+		s.clock.note(now, sent, time.Now())
 	}
 	return reply, nil
 }

@@ -408,17 +408,17 @@ func TestScriptsOnMiniredis(t *testing.T) {
 func TestClockEstimate(t *testing.T) {
 	s := &Store{clock: newClock()}
 	now := time.Now()
-	s.clock.note(now.UnixMilli()+5000, now)
+	s.clock.note(now.UnixMilli()+5000, now, time.Now())
 	first := s.clock.skew.Load()
 	if first < 4990 || first > 5010 {
 		t.Fatalf("skew %d: want about 5000", first)
 	}
-	s.clock.note(now.UnixMilli()+4990, now.Add(-300*time.Millisecond)) // a slow reply that agrees
+	s.clock.note(now.UnixMilli()+4990, now.Add(-300*time.Millisecond), time.Now()) // a slow reply that agrees
 	if s.clock.skew.Load() != first {
 		t.Errorf("a slow reply moved the estimate to %d", s.clock.skew.Load())
 	}
 	now = time.Now()
-	s.clock.note(now.UnixMilli()-5000, now) // the clock was set
+	s.clock.note(now.UnixMilli()-5000, now, time.Now()) // the clock was set
 	if got := s.clock.skew.Load(); got < -5050 || got > -4990 {
 		t.Errorf("skew %d: want about -5000", got)
 	}

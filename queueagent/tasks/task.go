@@ -42,6 +42,9 @@ type Task struct {
 	// Since is when the task could first have been delivered, by the clock of Redis:
 	// when it was due (delay) or added (stream), else when it was first claimed.
 	Since time.Time
+	// Damaged says why the record, which is all in Payload then, cannot be read: somebody else
+	// wrote it. Such a task is not to be delivered.
+	Damaged string
 }
 
 // Token gives the part of the lease member that proves ownership.
@@ -57,7 +60,7 @@ func parseEnvelope(envelope string) (Task, error) {
 	bad := func(what string) (Task, error) {
 		return Task{}, fmt.Errorf("record starts with %.40q: %s", envelope, what)
 	}
-	if !ok || len(head) < 2 || head[1] != ' ' {
+	if !ok || len(head) < 2 || head[1] != ' ' || strings.IndexByte("frcp", head[0]) < 0 {
 		return bad("want reason, attempts, abandons and time")
 	}
 	rest := head[2:]

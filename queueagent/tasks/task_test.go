@@ -10,7 +10,7 @@ func TestEnvelope(t *testing.T) {
 	if err != nil || got.Payload != "line\nline" || got.Attempts != 2 || got.Abandons != 1 || got.Reason != Crash || got.Since.UnixMilli() != 1700000000123 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, bad := range []string{"", "x", "f 0 0\n", "f 0 0 x\n", "f 0 -1 5\n", "ff 0 0 0\n", "f 0 0 0"} {
+	for _, bad := range []string{"", "x", "f 0 0\n", "f 0 0 x\n", "f 0 -1 5\n", "ff 0 0 0\n", "f 0 0 0", "x 0 0 0\n"} {
 		if _, err := parseEnvelope(bad); err == nil {
 			t.Errorf("parseEnvelope(%q) has no error", bad)
 		}

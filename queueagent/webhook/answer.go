@@ -45,7 +45,7 @@ const (
 type Result uint8
 
 const (
-	// ResultNone: there is no such header, or none that is known.
+	// ResultNone: there is no such header.
 	ResultNone Result = iota
 	// ResultAck: the task is done.
 	ResultAck
@@ -81,6 +81,9 @@ const maxExcerpt = 256
 
 func failed(err error) Answer {
 	a := Answer{Kind: kindOf(err), Err: err, RetryAfter: -1}
+	if a.Kind == KindConnection {
+		a.Err = fmt.Errorf("the connection ended before the answer did: %w", err) // "EOF" says little in a dead letter
+	}
 	var early notDueError
 	if errors.As(err, &early) {
 		a.Due = early.in
@@ -121,7 +124,13 @@ func kindOf(err error) Kind {
 func (s *Sender) read(now time.Time) Answer {
 	h := &s.resp.Header
 	a := Answer{Status: s.resp.StatusCode(), RetryAfter: parseRetryAfter(h.Peek("Retry-After"), now)}
-	a.Result = parseResult(h.Peek("Pillion-Result"))
+	var ok bool
+	if v := h.Peek("Pillion-Result"); len(v) > 0 {
+		if a.Result, ok = parseResult(string(v)); !ok {
+			// Not ignored: with a 2xx, what the application calls a failure would be done.
+			return failed(fmt.Errorf("the answer with status %d has a Pillion-Result of %q: want ack, retry or dead-letter", a.Status, Printable(v, 64)))
+		}
+	}
 	if a.Status/100 != 2 || a.Result == ResultRetry || a.Result == ResultDeadLetter {
 		a.Excerpt = Printable(s.resp.Body(), maxExcerpt)
 	}
@@ -130,7 +139,6 @@ func (s *Sender) read(now time.Time) Answer {
 	}
 	a.Lease = s.end.accepted
 	if v := h.Peek("Pillion-Lease"); len(v) > 0 {
-		var ok bool
 		if a.Lease, ok = parseLease(string(v)); !ok {
 			return failed(fmt.Errorf("the answer's Pillion-Lease is %q: want seconds, or a duration such as 5m", Printable(v, 64)))
 		}
@@ -138,16 +146,16 @@ func (s *Sender) read(now time.Time) Answer {
 	return a
 }
 
-func parseResult(v []byte) Result {
-	switch string(v) {
+func parseResult(text string) (Result, bool) {
+	switch strings.ToLower(text) {
 	case "ack":
-		return ResultAck
+		return ResultAck, true
 	case "retry":
-		return ResultRetry
+		return ResultRetry, true
 	case "dead-letter":
-		return ResultDeadLetter
+		return ResultDeadLetter, true
 	}
-	return ResultNone
+	return ResultNone, false
 }
 
 // parseLease reads a number of seconds, or a duration, and keeps it within its bounds.
@@ -169,7 +177,7 @@ func parseRetryAfter(v []byte, now time.Time) time.Duration {
 	if len(v) == 0 {
 		return -1
 	}
-	if secs, err := strconv.ParseUint(string(v), 10, 31); err == nil {
+	if secs, err := strconv.ParseUint(string(v), 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(secs) * time.Second
 	}
 	at, err := fasthttp.ParseHTTPDate(v)

@@ -13,9 +13,17 @@ import (
 
 // Config is an HTTP endpoint of the application.
 type Config struct {
-	// URL is http:// or https://. "{type}" in its path takes the task's type,
-	// percent-encoded.
+	// URL is http://, https:// or a path on App, which begins with "/". "{type}" in its
+	// path takes the task's type, percent-encoded.
 	URL string `yaml:"url"`
+	// Upstream names the entry of upstreams that a URL without a host is a path on;
+	// empty: it is one on the main application. Package pillion sets App by it.
+	Upstream string `yaml:"upstream"`
+	// App is the application that a URL without a host is a path on. A configuration
+	// file has none: there it is what upstream names.
+	App App `yaml:"-"`
+	// TLS is for https:// in URL and Ready.
+	TLS TLS `yaml:"tls"`
 	// Timeout bounds one delivery, connection included.
 	Timeout time.Duration `yaml:"timeout"`
 	// Secret signs deliveries as Standard Webhooks says, when set: "whsec_" and
@@ -29,7 +37,7 @@ type Config struct {
 	// Headers are further request headers, the same for each delivery. Their values
 	// are treated as secrets.
 	Headers map[string]string `yaml:"headers" secret:"true"`
-	// Ready is a URL, or a path on the webhook's host, that answers a GET with 2xx
+	// Ready is a URL, or a path where the webhook is, that answers a GET with 2xx
 	// when the application can take tasks. When empty, it is not asked.
 	Ready string `yaml:"ready"`
 	// AcceptedLease makes each answer 202 mean that the application goes on working
@@ -151,5 +159,5 @@ func (c Config) check() error {
 	case strings.Contains(c.Ready, typeHole):
 		return errors.New("webhook.ready has {type} in it: write one URL or path for all tasks")
 	}
-	return nil
+	return c.checkTLS()
 }

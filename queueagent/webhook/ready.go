@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -14,14 +13,11 @@ import (
 const readyTimeout = 2 * time.Second
 
 // newReadyTarget reads webhook.ready: a URL, or a path on the webhook's host.
-func newReadyTarget(hook *target, ready string) (*target, error) {
+func newReadyTarget(hook *target, ready string, t TLS) (*target, error) {
 	if ready == "" {
 		return nil, nil
 	}
-	if strings.HasPrefix(ready, "/") && !strings.HasPrefix(ready, "//") {
-		ready = hook.origin + ready
-	}
-	return newTarget("webhook.ready", ready)
+	return newTarget("webhook.ready", ready, hook.place, t)
 }
 
 // NotReadyError says what the application answered instead of a 2xx.
@@ -49,7 +45,9 @@ func (e *Endpoint) Ready(ctx context.Context) error {
 	_ = conn.SetDeadline(until)
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	var resp fasthttp.Response
-	if err := e.askReady(t.br, t.write, &resp); err != nil {
+	if err := e.askReady(bufio.NewReaderSize(t, maxHead), t.write, &resp); t.refused(err) {
+		return t.explained(err)
+	} else if err != nil {
 		return err
 	}
 	if resp.StatusCode()/100 != 2 {
@@ -66,6 +64,9 @@ func (e *Endpoint) askReady(br *bufio.Reader, write func(message) error, resp *f
 	head = appendLine(head, "Connection", "close")
 	if err := write(message{head: append(head, "\r\n"...)}); err != nil {
 		return err
+	}
+	if _, err := br.Peek(1); err != nil {
+		return err // why there is no answer: what reads the header does not tell
 	}
 	for {
 		// An interim answer (RFC 9110 section 15.2) is not the answer. The body does not

@@ -42,7 +42,11 @@ func (s *Sender) Send(ctx context.Context, lease Lease, r *Request) Answer {
 	if err != nil {
 		return failed(stoppedError{err})
 	}
-	c, buf, err := s.end.mapping.read(r.Payload, now, s.body)
+	judged := r.Now
+	if judged.IsZero() {
+		judged = now
+	}
+	c, buf, err := s.end.mapping.read(r.Payload, judged, s.body)
 	s.body = buf
 	if err == nil {
 		err = s.writeHead(r, &c, now, end)

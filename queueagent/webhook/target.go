@@ -1,9 +1,7 @@
 package webhook
 
 import (
-	"crypto/tls"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 )
@@ -14,49 +12,57 @@ const typeHole = "{type}"
 // target is a webhook's URL, taken apart. Only the type can change, and only within
 // one segment of the path: a payload never chooses the host.
 type target struct {
-	addr   string      // host:port to dial
-	host   string      // the Host header
-	origin string      // scheme and host
-	tls    *tls.Config // nil: plain HTTP
-	parts  []string    // the path and query around each "{type}"
+	*place
+	parts  []string // the path and query around each "{type}"
+	public string   // the URL for people, without what may be secret
 }
 
-// newTarget reads the URL of a setting.
-func newTarget(setting, raw string) (*target, error) {
-	const mark = "-pillion-type-hole-"
-	u, err := url.Parse(strings.ReplaceAll(raw, typeHole, mark))
-	shown := raw
-	if i := strings.LastIndexByte(raw, '@'); i >= 0 {
-		shown = "..." + raw[i:] // there may be a password before it
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s %q: %s", setting, shown, strings.ReplaceAll(bareURLError(err), mark, typeHole))
+// mark stands for typeHole where the URL is parsed.
+const mark = "-pillion-type-hole-"
+
+// newTarget reads the URL of a setting; a path is one on the application, which is nil
+// when there is none.
+func newTarget(setting, raw string, app *place, t TLS) (*target, error) {
+	u, err := parseURL(setting, raw)
+	switch {
+	case err != nil:
+		return nil, err
+	case !isPath(raw):
+		if app, err = newPlace(setting, u, t); err != nil {
+			return nil, err
+		}
+	case app == nil:
+		return nil, fmt.Errorf("%s %q is a path: set App, the application that it is on, or write a whole URL", setting, raw)
 	}
 	path := u.EscapedPath()
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return nil, fmt.Errorf("%s %q: write http:// or https://, and a host", setting, shown)
-	case u.User != nil:
-		return nil, fmt.Errorf("%s of %s has a user in it: sign deliveries with webhook.secret, or set webhook.headers", setting, u.Host)
-	case strings.Count(raw, typeHole) != strings.Count(path, mark):
-		return nil, fmt.Errorf("%s %q: %s may only be in the path", setting, shown, typeHole)
-	}
+	public := app.shown + strings.ReplaceAll(path, mark, typeHole)
 	if path == "" {
 		path = "/"
 	}
 	if u.RawQuery != "" {
 		path += "?" + visible(u.RawQuery)
 	}
-	t := &target{addr: u.Host, host: u.Host, origin: u.Scheme + "://" + u.Host, parts: strings.Split(path, mark)}
-	port := "80"
-	if u.Scheme == "https" {
-		port = "443"
-		t.tls = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+	return &target{place: app, parts: strings.Split(path, mark), public: public}, nil
+}
+
+func parseURL(setting, raw string) (*url.URL, error) {
+	u, err := url.Parse(strings.ReplaceAll(raw, typeHole, mark))
+	shown := raw
+	if i := strings.LastIndexByte(raw, '@'); i >= 0 && !isPath(raw) {
+		shown = "..." + raw[i:] // there may be a password before it
 	}
-	if u.Port() == "" {
-		t.addr = net.JoinHostPort(u.Hostname(), port)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %s", setting, shown, strings.ReplaceAll(bareURLError(err), mark, typeHole))
 	}
-	return t, nil
+	switch {
+	case !isPath(raw) && (u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == ""):
+		return nil, fmt.Errorf("%s %q: write http:// or https://, and a host, or a path that begins with /", setting, shown)
+	case u.User != nil:
+		return nil, fmt.Errorf("%s of %s has a user in it: sign deliveries with webhook.secret, or set webhook.headers", setting, u.Host)
+	case strings.Count(raw, typeHole) != strings.Count(u.EscapedPath(), mark):
+		return nil, fmt.Errorf("%s %q: %s may only be in the path", setting, shown, typeHole)
+	}
+	return u, nil
 }
 
 // bareURLError drops the URL that url.Parse repeats.

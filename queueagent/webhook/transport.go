@@ -3,8 +3,8 @@ package webhook
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	dialTimeout = 5 * time.Second
 	// maxAnswer bounds how much of an answer's body is read.
-	maxAnswer  = 64 << 10
+	maxAnswer = 64 << 10
+	// maxHead bounds the header of an answer. It is rarely above bufferSize, which each worker has.
+	maxHead    = 64 << 10
 	bufferSize = 8 << 10
 )
 
@@ -53,11 +54,6 @@ func (t *transport) Read(p []byte) (int, error) {
 	return t.conn.Read(p)
 }
 
-// dialError is a failure to connect: the request has not been sent.
-type dialError struct{ error }
-
-func (e dialError) Unwrap() error { return e.error }
-
 // noAnswerError: the connection ended before the first byte of an answer.
 type noAnswerError struct{ error }
 
@@ -81,7 +77,11 @@ func (t *transport) post(ctx context.Context, lease Lease, until time.Time, m me
 	if err := t.dial(ctx, until); err != nil {
 		return err
 	}
-	return t.roundTrip(lease, m, resp, false)
+	err := t.roundTrip(lease, m, resp, false)
+	if isSilent(err) && t.refused(err) {
+		return dialError{t.explained(err)}
+	}
+	return err
 }
 
 // again sends the request once more, when a kept connection ended without an answer.
@@ -109,39 +109,6 @@ func (t *transport) usable(ask bool) bool {
 		return false
 	}
 	return true
-}
-
-func (t *transport) dial(ctx context.Context, until time.Time) error {
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	raw, err := t.dialer.DialContext(ctx, "tcp", t.target.addr)
-	if err != nil {
-		return dialFailed(ctx, err)
-	}
-	t.raw, t.conn = raw, raw
-	if t.target.tls != nil {
-		hctx, cancel := context.WithTimeout(ctx, dialTimeout)
-		defer cancel()
-		tc := tls.Client(raw, t.target.tls)
-		if err := tc.HandshakeContext(hctx); err != nil {
-			_ = raw.Close()
-			t.conn, t.raw = nil, nil
-			return dialFailed(ctx, err)
-		}
-		t.conn = tc
-	}
-	t.idle.watch(raw)
-	t.ask.Watch(t.conn)
-	t.br.Reset(t)
-	return nil
-}
-
-// dialFailed tells a failed dial from one that the caller has ended.
-func dialFailed(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return context.Canceled
-	}
-	return dialError{err}
 }
 
 // roundTrip sends the request and reads the answer. With ask, it gives
@@ -181,16 +148,33 @@ func (t *transport) exchange(m message, resp *fasthttp.Response, ask bool) (err 
 	// A server may answer, say with 413, without reading everything: its answer was
 	// looked for even when writing failed.
 	if perr != nil {
-		if err == nil {
-			err = perr
+		if err == nil || t.refused(perr) {
+			err = perr // the cause, also of a write that failed
 		}
 		return noAnswerError{err}
 	}
-	rerr := resp.ReadLimitBody(t.br, maxAnswer)
+	rerr := t.readAnswer(resp)
 	if err != nil {
 		resp.SetConnectionClose() // half a request went out on it
 	}
 	return rerr
+}
+
+// readAnswer reads the answer whose first byte is there.
+func (t *transport) readAnswer(resp *fasthttp.Response) error {
+	err := resp.ReadLimitBody(t.br, maxAnswer)
+	var small *fasthttp.ErrSmallBuffer
+	if !errors.As(err, &small) {
+		return err
+	}
+	// The header is in the buffer still, as far as that has room for it. What follows the answer may be lost
+	// with the large buffer: so the connection is not kept.
+	err = resp.ReadLimitBody(bufio.NewReaderSize(t.br, maxHead), maxAnswer)
+	resp.SetConnectionClose()
+	if errors.As(err, &small) {
+		return fmt.Errorf("the header of the answer has more than %d KiB: let the application send less", maxHead>>10)
+	}
+	return err
 }
 
 func (t *transport) write(m message) error {

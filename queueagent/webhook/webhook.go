@@ -17,10 +17,15 @@ type Request struct {
 	Payload string
 	// Attempt counts from 1.
 	Attempt int
-	// Reason says why the task is delivered now: first, retry or crash.
+	// Reason says why the task is delivered now: first, retry, crash or replay.
 	Reason string
 	// First is when the task could first have been delivered; zero: unknown.
 	First time.Time
+	// Now is the time by which task.due and task.expires are judged: that of the clock by
+	// which whoever claims tasks judges all else. Zero: this machine's. What receivers
+	// compare with their own clocks, webhook-timestamp and Pillion-Deadline, is by this
+	// machine's in any case.
+	Now time.Time
 	// Token lets the application acknowledge the task later; empty: there is none.
 	Token string
 }
@@ -53,17 +58,20 @@ type Endpoint struct {
 }
 
 // New makes the endpoint of a queue, whose name and number of attempts are sent with
-// each delivery. An error names the setting, without a secret.
+// each delivery. It reads the TLS files. An error names the setting, without a secret.
 func New(cfg Config, task Task, queue string, maxAttempts int) (*Endpoint, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	e := &Endpoint{timeout: cfg.Timeout, accepted: cfg.AcceptedLease}
-	var err error
-	if e.target, err = newTarget("webhook.url", cfg.URL); err != nil {
+	app, err := cfg.App.place()
+	if err != nil {
 		return nil, err
 	}
-	if e.ready, err = newReadyTarget(e.target, cfg.Ready); err != nil {
+	if e.target, err = newTarget("webhook.url", cfg.URL, app, cfg.TLS); err != nil {
+		return nil, err
+	}
+	if e.ready, err = newReadyTarget(e.target, cfg.Ready, cfg.TLS); err != nil {
 		return nil, err
 	}
 	if e.mapping, err = newMapping(task); err != nil {
@@ -79,6 +87,10 @@ func New(cfg Config, task Task, queue string, maxAttempts int) (*Endpoint, error
 	e.fixed = append(e.fixedLines(cfg, queue, maxAttempts), extra...)
 	return e, nil
 }
+
+// URL says where tasks go, for people: without a query, which may have secrets. The
+// application on a Unix socket is http://unix:/path/to/socket: before its path.
+func (e *Endpoint) URL() string { return e.target.public }
 
 // AsksReady says whether there is something to ask whether the application is ready.
 func (e *Endpoint) AsksReady() bool { return e.ready != nil }

@@ -36,6 +36,9 @@ func TestSecretForms(t *testing.T) {
 	}
 }
 
+// testApp is where the paths of these tests are.
+func testApp() *place { return &place{network: "unix", addr: "/run/app.sock", host: "localhost"} }
+
 func TestTargetURI(t *testing.T) {
 	for _, c := range []struct{ url, typ, want string }{
 		{"http://h/tasks/{type}", "email", "/tasks/email"},
@@ -45,8 +48,12 @@ func TestTargetURI(t *testing.T) {
 		{"http://h", "", "/"},
 		{"http://h/{type}/@x", "t", "/t/@x"},
 		{"http://h/tasks?x=1", "..", "/tasks?x=1"},
+		{"/tasks/{type}", "/evil", "/tasks/%2Fevil"},
+		{"/{type}", "/evil", "/%2Fevil"},
+		{"/a:b/{type}?q=1", "t", "/a:b/t?q=1"},
+		{"/", "t", "/"},
 	} {
-		tg, err := newTarget("webhook.url", c.url)
+		tg, err := newTarget("webhook.url", c.url, testApp(), TLS{})
 		if err != nil {
 			t.Errorf("%s: %v", c.url, err)
 			continue
@@ -55,10 +62,12 @@ func TestTargetURI(t *testing.T) {
 			t.Errorf("%s with %q: %s, %v: want %s", c.url, c.typ, got, ok, c.want)
 		}
 	}
-	tg, _ := newTarget("webhook.url", "http://h/tasks/{type}")
-	for _, typ := range []string{"", ".", "..", "../admin", `a\..\b`, "a/.."} {
-		if got, ok := tg.uri(nil, typ); ok {
-			t.Errorf("type %q gives %s: want none", typ, got)
+	for _, raw := range []string{"http://h/tasks/{type}", "/tasks/{type}", "/{type}"} {
+		tg, _ := newTarget("webhook.url", raw, testApp(), TLS{})
+		for _, typ := range []string{"", ".", "..", "../admin", `a\..\b`, "a/.."} {
+			if got, ok := tg.uri(nil, typ); ok {
+				t.Errorf("%s: type %q gives %s: want none", raw, typ, got)
+			}
 		}
 	}
 }
@@ -67,16 +76,35 @@ func TestTargetRefuses(t *testing.T) {
 	for _, raw := range []string{
 		"", "h/x", "ftp://h/", "http://", "http://{type}/", "http://h{type}/", "http://h/?t={type}", "http://h/#{type}",
 		"http://user:pw@h/", "http://user:pw@h:{type}/", "http://h:{type}/", "unix:///x", "http://h/%zz",
+		"//h/x", "///x", "//user:pw@h/", "/?t={type}", "/x#{type}", "/%zz",
 	} {
-		if tg, err := newTarget("webhook.url", raw); err == nil {
+		if tg, err := newTarget("webhook.url", raw, testApp(), TLS{}); err == nil {
 			t.Errorf("%q is taken as %+v", raw, tg)
 		} else if strings.Contains(err.Error(), "hole") || strings.Contains(err.Error(), "pw") {
 			t.Errorf("%q: the error says %q", raw, err)
 		}
 	}
 	for raw, addr := range map[string]string{"http://h/": "h:80", "https://h/": "h:443", "http://[::1]/": "[::1]:80", "http://h:8/": "h:8"} {
-		if tg, err := newTarget("webhook.url", raw); err != nil || tg.addr != addr || (tg.tls != nil) != strings.HasPrefix(raw, "https") {
+		if tg, err := newTarget("webhook.url", raw, testApp(), TLS{}); err != nil || tg.addr != addr || (tg.tls != nil) != strings.HasPrefix(raw, "https") {
 			t.Errorf("%q: %+v, %v", raw, tg, err)
+		}
+	}
+	if tg, err := newTarget("webhook.url", "/x", nil, TLS{}); err == nil {
+		t.Errorf("a path on no application is taken as %+v", tg)
+	}
+}
+
+func TestPublicURL(t *testing.T) {
+	for raw, want := range map[string]string{
+		"http://h:1/tasks/{type}": "http://h:1/tasks/{type}", "https://h/p%20q?key=secret": "https://h/p%20q", "http://[::1]:8": "http://[::1]:8",
+		"/tasks/{type}?key=secret": "http://unix:/run/app.sock:/tasks/{type}",
+	} {
+		e, err := New(Config{URL: raw, App: App{Address: "/run/app.sock"}, Timeout: time.Second}, Task{}, "q", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.URL(); got != want {
+			t.Errorf("%s is shown as %s: want %s", raw, got, want)
 		}
 	}
 }
@@ -86,7 +114,7 @@ func FuzzTargetURI(f *testing.F) {
 	f.Add("email")
 	f.Add("../..")
 	f.Add("a\r\nHost: evil")
-	tg, err := newTarget("webhook.url", "http://h/a/{type}/b")
+	tg, err := newTarget("webhook.url", "/a/{type}/b", testApp(), TLS{})
 	if err != nil {
 		f.Fatal(err)
 	}

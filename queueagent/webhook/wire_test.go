@@ -33,6 +33,12 @@ func newApplication(tb testing.TB, answer func(*http.Request) string) *applicati
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return newApplicationOn(tb, ln, answer)
+}
+
+// newApplicationOn is newApplication on a listener, which it closes.
+func newApplicationOn(tb testing.TB, ln net.Listener, answer func(*http.Request) string) *application {
+	tb.Helper()
 	a := &application{url: "http://" + ln.Addr().String(), seen: make(chan *http.Request, 64), got: make(chan []byte, 64)}
 	done := make(chan struct{})
 	go func() {
@@ -234,7 +240,11 @@ func TestAnswers(t *testing.T) {
 		"ack":              {with("500 X", "Pillion-Result: ack\r\n"), Answer{Status: 500, RetryAfter: none, Result: ResultAck, Excerpt: "no"}},
 		"retry":            {with("200 X", "PILLION-RESULT: retry\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultRetry, Excerpt: "no"}},
 		"dead letter":      {with("422 X", "Pillion-Result: dead-letter\r\n"), Answer{Status: 422, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
-		"unknown":          {with("200 X", "Pillion-Result: ACK\r\n"), Answer{Status: 200, RetryAfter: none}},
+		"upper case":       {with("200 X", "Pillion-Result: Dead-Letter\r\n"), Answer{Status: 200, RetryAfter: none, Result: ResultDeadLetter, Excerpt: "no"}},
+		"no result":        {with("200 X", "Pillion-Result: \r\n"), Answer{Status: 200, RetryAfter: none}},
+		"long after":       {with("503 X", "retry-after: 99999999999999999999\r\n"), Answer{Status: 503, RetryAfter: (1<<31 - 1) * time.Second, Excerpt: "no"}},
+		"long header":      {with("200 X", "X: "+strings.Repeat("x", 60<<10)+"\r\n"), Answer{Status: 200, RetryAfter: none}},
+		"long interim":     {"HTTP/1.1 103 X\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n" + with("500 X", "X: "+strings.Repeat("x", 20<<10)+"\r\n"), Answer{Status: 500, RetryAfter: none, Excerpt: "no"}},
 		"202":              {with("202 X", ""), Answer{Status: 202, RetryAfter: none}},
 		"lease in seconds": {with("202 X", "Pillion-Lease: 90\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 90 * time.Second}},
 		"lease":            {with("202 X", "Pillion-Lease: 5m\r\n"), Answer{Status: 202, RetryAfter: none, Lease: 5 * time.Minute}},
@@ -258,13 +268,19 @@ func TestAnswers(t *testing.T) {
 		kind   Kind
 	}{
 		"bad lease": {with("202 X", "Pillion-Lease: soon\r\n"), KindBadResponse},
+		"result":    {with("200 X", "Pillion-Result: dead_letter\r\n"), KindBadResponse},
+		"header":    {with("200 X", "X: "+strings.Repeat("x", 70<<10)+"\r\n"), KindBadResponse},
 		"not HTTP":  {"220 smtp.example.com\r\n\r\n", KindBadResponse},
 		"nothing":   {"", KindConnection},
 	} {
 		app := newApplication(t, fixed(c.answer))
 		s := newSender(t, Config{URL: app.url}, Task{})
-		if got := send(s, "1"); got.Kind != c.kind || got.Err == nil || got.RetryAfter >= 0 {
+		got := send(s, "1")
+		if got.Kind != c.kind || got.Err == nil || got.RetryAfter >= 0 {
 			t.Errorf("%s: %+v: want %s", name, got, c.kind)
+		}
+		if got.Kind == KindConnection && !strings.Contains(got.Err.Error(), "connection ended") {
+			t.Errorf("%s: %v: want to be told what has ended", name, got.Err)
 		}
 		s.Close()
 	}
@@ -318,7 +334,7 @@ func TestReady(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X", "103 X\r\n\r\nHTTP/1.1 200 OK"} {
+		for _, answer := range []string{"200 OK", "204 X", "302 X", "503 X", "103 X\r\n\r\nHTTP/1.1 200 OK", "200 OK\r\nX: " + strings.Repeat("x", 60<<10)} {
 			status.Store(answer)
 			err := e.Ready(context.Background())
 			if good := answer[0] == '2' || answer[0] == '1'; good != (err == nil) {
@@ -351,6 +367,10 @@ func TestNewRefuses(t *testing.T) {
 		"webhook.accepted_lease":  func(c *Config) { c.AcceptedLease = time.Millisecond },
 		"webhook.ready \"x\"":     func(c *Config) { c.Ready = "x" },
 		"one URL or path":         func(c *Config) { c.Ready = "/{type}" },
+		"webhook.tls is set":      func(c *Config) { c.TLS.ServerName = "h" },
+		"webhook.tls.ca: ":        func(c *Config) { c.Ready, c.TLS.CA = "https://h/", "absent.pem" },
+		"webhook.tls.cert and":    func(c *Config) { c.URL, c.TLS.Key = "https://h/", "absent.key" },
+		"webhook.tls.min_version": func(c *Config) { c.URL, c.TLS.MinVersion = "https://h/", "1.1" },
 		"the same header":         func(c *Config) { c.Headers = map[string]string{"X-A": "SECRET", "x-a": "SECRET"} },
 		"keep at most 32": func(c *Config) {
 			c.Headers = make(map[string]string)

@@ -21,10 +21,10 @@ for _, entry in ipairs(got[2]) do
   if type(entry) == 'table' and type(entry[2]) == 'table' then
     taken = taken + 1
     ids[taken] = entry[1]
-    local id = ARGV[5] .. '-' .. taken
+    local id = string.format('%s-%04d', ARGV[5], taken) -- in order also within a millisecond
     local since = since_of(entry_ms(entry[1]), now)
-    redis.call('HSET', KEYS[2], id, 'c 0 0 ' .. since .. '\n' .. payload_of(entry[2], ARGV[2]))
     redis.call('ZADD', KEYS[3], since, id)
+    redis.call('HSET', KEYS[2], id, 'c 0 0 ' .. since .. '\n' .. payload_of(entry[2], ARGV[2]))
   elseif type(entry) == 'table' then
     gone[#gone + 1] = entry[1]
   end

@@ -34,8 +34,9 @@
 -- costs nothing. A copy of an older claim that was stuck in a socket does nothing: it
 -- would lease tasks to nobody, under ids that are in use.
 --
--- No command that needs memory comes before one that frees it, so a Redis that is at
--- its maxmemory can still be drained.
+-- A Redis that is at its maxmemory can still be drained. Where Redis refuses a record or
+-- a lease, every task stays where it was, or goes back there: a list gives its elements only by
+-- removing them. Of a stream they stay with the group, for adopt.lua.
 
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
@@ -65,6 +66,7 @@ end
 if now > tonumber(ARGV[7]) then
   return {now, -1, acked, 'late', ''}
 end
+allow_memory(leases)
 
 local last = redis.call('GET', last_claim)
 if last then
@@ -74,7 +76,6 @@ if last then
   end
   if tonumber(last_seq) == seq then
     local out = {now, -1, acked, '', ''}
-    redis.call('ZREM', leases, '') -- frees memory, as in renew.lua: or ZADD fails at maxmemory
     local function again(id)
       local member = id .. '|' .. token
       local envelope = redis.call('HGET', records, id)
@@ -103,8 +104,15 @@ end
 local interval, tat, now_us = tonumber(ARGV[10]), 0, tonumber(t[1]) * 1e6 + tonumber(t[2])
 local limited = false
 if interval > 0 then
-  tat = math.max(tonumber(settings[2] or '0'), now_us)
-  local room = now_us + tonumber(ARGV[11]) * interval - tat
+  -- A claim moves tat ahead by the burst at most. If it is further, the limit was another then,
+  -- or the clock has been set back, and no task is to wait for that time.
+  local burst = tonumber(ARGV[11]) * interval
+  tat = math.max(tonumber(settings[2]) or 0, now_us)
+  if tat > now_us + burst then
+    tat = now_us + burst
+    redis.pcall('HSET', control, 'tat', string.format('%.0f', tat))
+  end
+  local room = now_us + burst - tat
   if room < interval then
     return {now, math.ceil((interval - room) / 1000), acked, 'limited', ''}
   end
@@ -159,24 +167,31 @@ local function chunk()
   return math.min(want, math.floor((BUDGET - bytes) * count / math.max(bytes, 1)))
 end
 
+-- What is taken from retry or from a sorted set is removed when it is leased: so these skip
+-- what they have taken already.
 local function from_retry(want)
-  local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, want)
+  local due = redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', #retried, want)
   if #due == 0 then
     return 0
   end
-  redis.call('ZREM', retry, unpack(due))
-  local envelopes = redis.call('HMGET', records, unpack(due))
+  local envelopes, empty = redis.call('HMGET', records, unpack(due)), {}
   for i = 1, #due do
-    if envelopes[i] then -- else it was acknowledged late, by an earlier owner
+    if envelopes[i] then
       retried[#retried + 1] = due[i]
       take(due[i], envelopes[i])
+    else -- it was acknowledged late, by an earlier owner
+      empty[#empty + 1] = due[i]
     end
+  end
+  if #empty > 0 then
+    redis.call('ZREM', retry, unpack(empty))
   end
   return #due
 end
 
--- Errors of the source must not end the script: retries may have been moved.
-local from = {}
+-- Errors of the source must not end the script: there may be retries. given is what it gave: payloads,
+-- members or ids of entries.
+local from, given = {}, {}
 
 local function from_list(pop, want)
   local payloads = redis.pcall(pop, source, want) or {}
@@ -185,6 +200,7 @@ local function from_list(pop, want)
     return 0
   end
   for i = 1, #payloads do
+    given[#given + 1] = payloads[i]
     take_fresh(payloads[i], now_ms)
   end
   return #payloads
@@ -198,23 +214,17 @@ from.delay = function(want)
   if units == 1000 then
     bound = string.format('%.3f', now_us / 1000)
   end
-  local due = redis.pcall('ZRANGEBYSCORE', source, '-inf', bound, 'WITHSCORES', 'LIMIT', 0, want)
+  local due = redis.pcall('ZRANGEBYSCORE', source, '-inf', bound, 'WITHSCORES', 'LIMIT', #given, want)
   if due.err then
     status = due.err
     return 0
   end
-  local members = {}
-  for i = 1, #due, 2 do
-    members[#members + 1] = due[i]
-  end
-  if #members > 0 then
-    redis.call('ZREM', source, unpack(members))
-  end
   for i = 1, #due, 2 do
     local score = tonumber(due[i + 1])
+    given[#given + 1] = due[i]
     take_fresh(due[i], since_of(score and score * 1000 / units, now))
   end
-  return #members
+  return #due / 2
 end
 
 local last_id = ''
@@ -242,14 +252,10 @@ from.stream = function(want)
     end
   end
   local entries = got and got[1] and got[1][2] or {}
-  local entry_ids = {}
   for i = 1, #entries do
-    entry_ids[i] = entries[i][1]
+    given[#given + 1] = entries[i][1]
     take_fresh(payload_of(entries[i][2] or {}, ARGV[14]), since_of(entry_ms(entries[i][1]), now))
     last_id = entries[i][1]
-  end
-  if #entry_ids > 0 then
-    settle_entries(source, group, entry_ids, ARGV[15] == '1')
   end
   return #entries
 end
@@ -272,11 +278,40 @@ local full = fill(from_retry)
 if not full and not retries_only then
   full = fill(from[kind])
 end
-if taken > 0 then
-  redis.call('HSET', records, unpack(fresh))
+
+-- Gives Redis's error when it refuses a command.
+local function refused(...)
+  local got = redis.pcall(...)
+  return type(got) == 'table' and got.err and got
 end
-if count > 0 then
-  redis.call('ZADD', leases, unpack(leased))
+
+-- Leases what was taken; when that is refused, it gives the error.
+local function lease()
+  return count > 0 and refused('ZADD', leases, unpack(leased)) or taken > 0 and refused('HSET', records, unpack(fresh))
+end
+
+local function put_back()
+  for i = 2, #leased, 2 do
+    redis.pcall('ZREM', leases, leased[i])
+  end
+  local push = kind == 'left' and 'LPUSH' or kind == 'right' and 'RPUSH'
+  for i = push and #given or 0, 1, -1 do
+    redis.pcall(push, source, given[i])
+  end
+end
+
+local err = lease()
+if err then
+  put_back()
+  return err
+end
+if #retried > 0 then
+  redis.call('ZREM', retry, unpack(retried))
+end
+if #given > 0 and kind == 'delay' then
+  redis.call('ZREM', source, unpack(given))
+elseif #given > 0 and kind == 'stream' then
+  settle_entries(source, ARGV[13], given, ARGV[15] == '1')
 end
 if interval > 0 and count > 0 then
   redis.pcall('HSET', control, 'tat', string.format('%.0f', tat + count * interval))

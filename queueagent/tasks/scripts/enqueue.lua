@@ -27,8 +27,8 @@ elseif ARGV[1] == 'stream' then
   redis.call('XADD', KEYS[1], '*', ARGV[6], ARGV[2])
 else
   due = now + tonumber(ARGV[4])
-  redis.call('HSET', KEYS[2], ARGV[3], 'f 0 0 ' .. string.format('%.0f', due) .. '\n' .. ARGV[2])
   redis.call('ZADD', KEYS[3], due, ARGV[3])
+  redis.call('HSET', KEYS[2], ARGV[3], 'f 0 0 ' .. string.format('%.0f', due) .. '\n' .. ARGV[2])
 end
 if dedup > 0 then
   redis.call('SET', KEYS[4], ARGV[1] == 'record' and ARGV[3] or '-', 'PX', dedup)

@@ -81,12 +81,18 @@ end
 
 local function judge(id, list)
   local envelope, due = redis.call('HGET', records, id), redis.call('ZSCORE', retry, id)
-  if #list > 0 and not list[1].named then
-    -- reap.lua would fail on it
-    if fault(id, 'bad_lease') then
-      end_leases(list, #list)
+  local named = {}
+  for i = 1, #list do
+    if list[i].named then
+      named[#named + 1] = list[i]
     end
-    return
+  end
+  if #named < #list then
+    if not fault(id, 'bad_lease') then
+      return
+    end
+    redis.call('ZREM', leases, id)
+    list = named -- without another, its task, if there is one, is an orphan now
   end
   if not envelope then
     if #list > 0 and fault(id, 'empty_lease') then
@@ -99,7 +105,7 @@ local function judge(id, list)
   end
   if not string.find(envelope, ENVELOPE) then
     if fault(id, 'bad_record') then
-      bury(records, dead, id, {attempts = 0, abandons = 0, since = now, payload = envelope},
+      bury(records, leases, dead, id, {attempts = 0, abandons = 0, since = now, payload = envelope},
         'damaged', 'its record could not be read: the payload is the whole record')
       end_leases(list, #list)
       redis.call('ZREM', retry, id)

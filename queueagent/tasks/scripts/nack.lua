@@ -10,10 +10,11 @@
 -- Returns {now in ms, ms until the first retry is due or -1, tasks moved}.
 
 local now, moved = redis_ms(), 0
+allow_memory(KEYS[2])
 for i = 1, #ARGV, 3 do
   local member, delay = ARGV[i], tonumber(ARGV[i + 2])
   local id = id_of(member)
-  if redis.call('ZREM', KEYS[2], member) == 1 then
+  if redis.call('ZSCORE', KEYS[2], member) then
     local envelope = redis.call('HGET', KEYS[1], id)
     if envelope then -- else an earlier owner has acknowledged it
       local e = parse(envelope)
@@ -24,6 +25,7 @@ for i = 1, #ARGV, 3 do
       end
       moved = moved + 1
     end
+    redis.call('ZREM', KEYS[2], member)
   end
 end
 return {now, until_head(KEYS[3], now), moved}

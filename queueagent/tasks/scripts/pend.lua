@@ -9,11 +9,15 @@
 -- Returns the number of leases handed over.
 
 local now, moved = redis_ms(), 0
+allow_memory(KEYS[2])
 for i = 1, #ARGV, 2 do
   local member = ARGV[i]
-  if redis.call('ZREM', KEYS[2], member) == 1 and redis.call('HEXISTS', KEYS[1], id_of(member)) == 1 then
-    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[i + 1]), pending_member(member))
-    moved = moved + 1
+  if redis.call('ZSCORE', KEYS[2], member) then
+    if redis.call('HEXISTS', KEYS[1], id_of(member)) == 1 then
+      redis.call('ZADD', KEYS[2], now + tonumber(ARGV[i + 1]), pending_member(member))
+      moved = moved + 1
+    end
+    redis.call('ZREM', KEYS[2], member)
   end
 end
 return moved
