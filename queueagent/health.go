@@ -10,7 +10,7 @@ import (
 // again. On a Cluster queues are on several nodes: while one is down, the others go on.
 type health struct {
 	log  zerolog.Logger
-	down atomic.Int64 // queues that cannot access Redis
+	down atomic.Int64 // queues that cannot reach Redis
 }
 
 // access is what one queue knows of it.

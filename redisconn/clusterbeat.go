@@ -28,7 +28,7 @@ func (c *Conn) pingCluster(ctx context.Context, client rueidis.Client) error {
 	nodes := client.Nodes()
 	pings, cancel := context.WithTimeout(ctx, c.cfg.Timeout*3/4) // what is left is for the question who has failed
 	defer cancel()
-	look := c.topology.isTurn()
+	look := c.topology.turn(nodes)
 	defer c.applyMoves() // before the sign of life is noted
 	failed := askAll(nodes, func(addr string, node rueidis.Client) error {
 		if look {
@@ -37,28 +37,33 @@ func (c *Conn) pingCluster(ctx context.Context, client rueidis.Client) error {
 		return node.Do(pings, node.B().Ping().Build()).Error()
 	})
 	if len(failed) == 0 {
-		c.topology.keep(nodes)
 		return nil
 	}
 	alive := maps.Clone(nodes)
 	maps.DeleteFunc(alive, func(addr string, _ rueidis.Client) bool { return failed[addr] != nil })
-	// A view that is not told is one fewer, and none at all is no proof: see below.
-	_ = askAll(alive, func(addr string, node rueidis.Client) error { return c.pingAndLook(ctx, addr, node) })
-	owners := c.topology.owners(alive)
-	for addr, err := range failed {
-		if owners[addr] || len(owners) == 0 {
-			return err
-		}
+	if !look {
+		_ = askAll(alive, func(addr string, node rueidis.Client) error { return c.pingAndLook(ctx, addr, node) })
+	}
+	if c.topology.covered(alive) {
+		return nil
+	}
+	for _, err := range failed {
+		return err // any of them
 	}
 	return nil
 }
 
-// isTurn says whether it is time to look.
-func (t *topology) isTurn() bool {
+// turn says whether it is time to look: also when the client has other nodes than before.
+// It may have dropped one that hangs, because another has its slots: then a sign of life of
+// all others must not vouch for what that one has brought. It drops the views of nodes that
+// are gone, which bounds them.
+func (t *topology) turn(nodes map[string]rueidis.Client) (look bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	had := len(t.views)
+	maps.DeleteFunc(t.views, func(addr string, _ clusterView) bool { return nodes[addr] == nil })
 	t.beats++
-	return t.beats%lookEvery == 1
+	return t.beats%lookEvery == 1 || len(t.views) != had || len(t.views) != len(nodes)
 }
 
 // pingAndLook asks one node, in one pipeline. A node that answers PING and does not tell,
@@ -116,22 +121,20 @@ func (c *Conn) applyMoves() {
 	}
 }
 
-// keep drops the views of nodes that are gone, and so bounds them.
-func (t *topology) keep(nodes map[string]rueidis.Client) {
+// covered says whether each node that any of those alive says has slots is alive too.
+func (t *topology) covered(alive map[string]rueidis.Client) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	maps.DeleteFunc(t.views, func(addr string, _ clusterView) bool { return nodes[addr] == nil })
-}
-
-// owners are the nodes that any of those that are alive says has slots.
-func (t *topology) owners(alive map[string]rueidis.Client) map[string]bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	owners := make(map[string]bool)
+	owners := 0
 	for addr := range alive {
-		maps.Copy(owners, t.views[addr].owners)
+		for owner := range t.views[addr].owners {
+			if alive[owner] == nil {
+				return false
+			}
+			owners++
+		}
 	}
-	return owners
+	return owners > 0
 }
 
 // askAll asks nodes at once, since one that hangs must not use up the time of others, and
