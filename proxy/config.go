@@ -95,7 +95,8 @@ type ServerConfig struct {
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"SHUTDOWN_TIMEOUT"`
 	// TrustedProxies lists the networks (CIDR) whose X-Forwarded-* and Forwarded
 	// fields are kept and extended. From others they are replaced. The default is
-	// loopback and the private networks, where an ingress is.
+	// loopback and the private networks, where an ingress is. A client on a Unix socket
+	// counts as one at 127.0.0.1.
 	TrustedProxies []string `yaml:"trusted_proxies" env:"TRUSTED_PROXIES"`
 	// RequestID is the name of the field that carries a request's id, or empty for no
 	// ids. An id from a trusted proxy is kept; others are made anew.

@@ -221,7 +221,7 @@ func (x *exchange) clientAddr() netip.Addr {
 func peerAddr(addr net.Addr) netip.Addr {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		return netip.IPv4Unspecified()
+		return netip.Addr{}
 	}
 	a, _ := netip.AddrFromSlice(tcp.IP)
 	return a.Unmap()

@@ -120,12 +120,15 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 	client := x.clientAddr()
 	trusted := x.snap.trusts(client)
 	b = append(b, "X-Forwarded-For: "...)
+	at := len(b)
 	if trusted {
 		b = x.appendGiven(b, kindFor)
 	}
-	at := len(b)
-	b = appendAddr(b, client)
-	end := len(b)
+	if len(b) > at && !client.IsValid() {
+		b = b[:len(b)-len(", ")] // a Unix socket has no address: whoever looks at the last one must not find a word
+	} else {
+		b = appendAddr(b, client)
+	}
 	b = append(b, "\r\nX-Forwarded-Proto: "...)
 	if given := x.given(trusted, kindProto); given != nil {
 		b = append(b, given...)
@@ -144,9 +147,9 @@ func (x *exchange) appendForwarded(b []byte) []byte {
 	}
 	b = append(b, "for="...)
 	if client.Is6() { // RFC 7239 §6
-		b = append(append(append(b, '"', '['), b[at:end]...), ']', '"')
+		b = append(appendAddr(append(b, '"', '['), client), ']', '"')
 	} else {
-		b = append(b, b[at:end]...)
+		b = appendAddr(b, client)
 	}
 	b = append(b, `;host="`...)
 	b = append(b, x.host...)
@@ -185,7 +188,7 @@ func (x *exchange) given(trusted bool, k kind) []byte {
 	return nil
 }
 
-// appendAddr writes an address; node quotes IPv6 as RFC 7239 §6 wants.
+// appendAddr writes an address; "unknown" (RFC 7239 §6.2) is a peer on a Unix socket.
 func appendAddr(b []byte, a netip.Addr) []byte {
 	if !a.IsValid() {
 		return append(b, "unknown"...)

@@ -334,10 +334,10 @@ func (h *Handler) setOrigin(out *route, s *Settings, r *Rule) error {
 }
 
 // trusts says whether what this peer says about whom it speaks for is believed. A
-// peer on a Unix socket is on this machine by definition.
+// peer on a Unix socket is on this machine, as one with a loopback address is.
 func (s *snapshot) trusts(a netip.Addr) bool {
 	if !a.IsValid() {
-		return true
+		a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	for _, p := range s.trusted {
 		if p.Contains(a) {
