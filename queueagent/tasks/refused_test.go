@@ -187,3 +187,20 @@ func TestReplayInAFullRedis(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// What somebody else wrote among the leases must not keep others, that have ended, from being
+// taken away.
+func TestReapPassesALeaseWithoutAToken(t *testing.T) {
+	r := newRig(t)
+	s := r.store("a", List, "src", time.Minute)
+	r.do("RPUSH", "src", "task")
+	task := mustClaim(t, s, 1, 1).Tasks[0]
+	r.do("HSET", s.Keys.Records, "bare", "f 0 0 1700000000000\nother")
+	r.do("ZADD", s.Keys.Leases, "1", "bare", "2", "nothing", "3", task.Member)
+	if got, err := s.Reap(context.Background(), nil); got.Taken != 3 || got.Requeued != 2 || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got := payloads(mustClaim(t, s, 2, 9).Tasks); got != "other,task" {
+		t.Errorf("then claimed %q", got)
+	}
+}
