@@ -49,6 +49,8 @@ type Conn struct {
 	ended  bool
 	calls  sync.WaitGroup
 	closed sync.Once
+
+	callers *callers
 }
 
 // clientBox lets an interface value sit in an atomic pointer.
@@ -78,7 +80,7 @@ func Open(cfg Config, memoryBytes int64, log zerolog.Logger, opts ...Option) (*C
 		mem:   newMemory(memoryBytes, len(cfg.Cluster) > 0),
 		start: time.Now().Add(-time.Nanosecond),
 		slots: make(chan struct{}, maxOutstanding),
-		done:  make(chan struct{}),
+		done:  make(chan struct{}), callers: newCallers(),
 	}
 	for _, o := range opts {
 		o(c)
@@ -101,6 +103,7 @@ func (c *Conn) Close() {
 			b.Close()
 		}
 		c.calls.Wait()
+		c.callers.wait()
 		c.mem.flush()
 	})
 }
@@ -263,7 +266,7 @@ func (c *Conn) admit() (rueidis.Client, error) {
 	return client, nil
 }
 
-// call runs fn in a goroutine of its own and gives up waiting after the timeout.
+// call runs fn in another goroutine and gives up waiting after the timeout.
 // The goroutine is needed: rueidis may block past a context's end while its queue
 // is full, and a caller that leaves must not fail others that share the call.
 func call[T any](c *Conn, ctx context.Context, timeout time.Duration, fn func(context.Context, rueidis.Client) (T, error)) (T, error) {
@@ -277,14 +280,14 @@ func call[T any](c *Conn, ctx context.Context, timeout time.Duration, fn func(co
 		err error
 	}
 	out := make(chan result, 1)
-	go func() {
+	c.callers.do(c.ctx, func() {
 		defer c.calls.Done()
 		defer func() { <-c.slots }()
 		cctx, cancel := context.WithTimeout(c.ctx, timeout)
 		defer cancel()
 		v, err := fn(cctx, client)
 		out <- result{v, err}
-	}()
+	})
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
