@@ -175,8 +175,7 @@ func (s *Store) begin(ctx context.Context, leaseKey, entryKey string) (*Lease, b
 
 // Put stores the entry under the lease and gives the lease back. stored is false
 // when a purge has taken the lease away meanwhile, and while the entry's slot of a
-// Cluster migrates. When Put returns, memory no
-// longer holds what was there before.
+// Cluster migrates. When Put returns, memory no longer holds what was there before.
 func (s *Store) Put(ctx context.Context, l *Lease, key string, entry []byte, ttl time.Duration) (stored bool, err error) {
 	l.end()
 	ms := max(ttl.Milliseconds(), 1)

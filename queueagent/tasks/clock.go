@@ -21,8 +21,8 @@ type clock struct {
 }
 
 // note corrects the estimate by a reply: what it says was true at some moment between the
-// two times of ours, when the command was sent and the reply received. An estimate that agrees with that is kept: one slow reply must not
-// make delayed tasks late.
+// two times of ours, when the command was sent and the reply received. An estimate that
+// agrees with that is kept: one slow reply must not make delayed tasks late.
 func (c *clock) note(redisMS int64, sent, received time.Time) {
 	low, high := redisMS-c.ms(received), redisMS-c.ms(sent)
 	old := c.skew.Load()
